@@ -1,0 +1,74 @@
+"""The command line: `python -m kdlib run | report | paper`."""
+
+import argparse
+import sys
+from typing import Any
+
+import yaml
+
+from kdlib import KdlibError, paper, runs, study
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    try:
+        arguments.command(arguments)
+    except KdlibError as error:
+        print(f"kdlib: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m kdlib", description=__doc__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="make the runs of chapters, without notebooks")
+    run.set_defaults(command=run_chapters)
+    report = commands.add_parser("report", help="make the runs, execute the notebooks and build the book")
+    report.set_defaults(command=build_report)
+    for command in (run, report):
+        command.add_argument("--profile", default="demo", help=f"one of {', '.join(study.PROFILES)}")
+        command.add_argument(
+            "--chapter", action="append", help=f"one of {', '.join(study.CHAPTERS)}; again for more; all if not given"
+        )
+        command.add_argument(
+            "--set", action="append", default=[], metavar="NAME=VALUE", help=f"one of {', '.join(study.PARAMETERS)}"
+        )
+    table = commands.add_parser("paper", help="print a table as the paper has it")
+    table.add_argument("--table", type=int, required=True)
+    table.set_defaults(command=lambda arguments: print(paper.as_text(arguments.table)))
+    return top
+
+
+def assignments(texts: list[str]) -> dict[str, Any]:
+    """NAME=VALUE as a dictionary, the values read as YAML."""
+    out = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise study.ParameterError(f"--set {text}: expected NAME=VALUE")
+        try:
+            out[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise study.ParameterError(f"--set {text}: the value is not YAML") from error
+    return out
+
+
+def run_chapters(arguments: argparse.Namespace) -> None:
+    overrides = assignments(arguments.set)
+    chapters = arguments.chapter or list(study.CHAPTERS)
+    asked = [study.settings(chapter, arguments.profile, **overrides) for chapter in chapters]
+    for chapter, settings in zip(chapters, asked, strict=True):
+        made = runs.ensure(study.CHAPTERS[chapter](settings), device=settings.device)
+        print(f"{chapter}: {len(made)} runs in {runs.store()}", flush=True)
+
+
+def build_report(arguments: argparse.Namespace) -> None:
+    from kdlib import report  # papermill and Sphinx are not needed to make runs
+
+    page = report.build(arguments.profile, arguments.chapter, assignments(arguments.set))
+    print(f"The report: {page}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

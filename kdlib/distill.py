@@ -1,0 +1,96 @@
+"""The distillation loss (Section 3.2 of the paper) and the conventions under which it is computed."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdlib import KdlibError
+
+DIRECTIONS = ("teacher_student", "student_teacher")
+REDUCTIONS = ("batchmean", "mean")
+
+# Labels of a plain batch (N,), or of a mixed one: the labels of both sources and the share of the first.
+Labels = Tensor | tuple[Tensor, Tensor, Tensor]
+
+
+class DistillError(KdlibError, ValueError):
+    """A setting or a shape that the loss has no meaning for."""
+
+
+def cross_entropy(logits: Tensor, labels: Labels, *, label_smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy in float32; of a mixed batch, lam * CE(y_a) + (1 - lam) * CE(y_b).
+
+    `logits` (N, K); `labels` (N,) integers or `(y_a, y_b, lam)` with `lam` a scalar tensor.
+    """
+    logits = logits.float()
+    if isinstance(labels, tuple):
+        y_a, y_b, lam = labels
+        first = F.cross_entropy(logits, y_a, label_smoothing=label_smoothing)
+        second = F.cross_entropy(logits, y_b, label_smoothing=label_smoothing)
+        return lam * first + (1 - lam) * second
+    return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+
+def softened_kl(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    *,
+    temperature: float,
+    direction: str = "teacher_student",
+    reduction: str = "batchmean",
+) -> Tensor:
+    """Divergence between the distributions softened by `temperature`, in nats, float32.
+
+    `direction="teacher_student"` is KL(teacher || student), Hinton et al. (2015) and the released code;
+    `"student_teacher"` is the order the paper prints. `reduction="batchmean"` sums over classes and averages
+    over images; `"mean"` averages over both, as the released code does: K times less.
+    """
+    student = F.log_softmax(student_logits.float() / temperature, dim=1)
+    teacher = F.log_softmax(teacher_logits.float() / temperature, dim=1)
+    if direction == "teacher_student":
+        return F.kl_div(student, teacher, reduction=reduction, log_target=True)
+    return F.kl_div(teacher, student, reduction=reduction, log_target=True)
+
+
+def kd_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Labels,
+    *,
+    temperature: float,
+    kd_weight: float,
+    direction: str = "teacher_student",
+    reduction: str = "batchmean",
+) -> Tensor:
+    """(1 - kd_weight) * CE(student, labels) + kd_weight * temperature**2 * KL (Section 3.2).
+
+    `student_logits`, `teacher_logits` (N, K); `labels` (N,) or `(y_a, y_b, lam)` of a mixed batch.
+    The paper calls `kd_weight` alpha (and gamma), and uses 0.5 with a temperature of 20.
+
+    >>> same = torch.tensor([[2.0, 0.0]])
+    >>> float(kd_loss(same, same, torch.tensor([0]), temperature=20, kd_weight=1.0))
+    0.0
+    """
+    if student_logits.shape != teacher_logits.shape:
+        raise DistillError(
+            f"student_logits have shape {tuple(student_logits.shape)}, "
+            f"teacher_logits {tuple(teacher_logits.shape)}: they must agree"
+        )
+    check_settings(temperature, kd_weight, direction, reduction)
+    hard = cross_entropy(student_logits, labels)
+    soft = softened_kl(
+        student_logits, teacher_logits, temperature=temperature, direction=direction, reduction=reduction
+    )
+    return (1 - kd_weight) * hard + kd_weight * temperature**2 * soft
+
+
+def check_settings(temperature: float, kd_weight: float, direction: str, reduction: str) -> None:
+    """Refuse settings that the loss has no meaning for."""
+    if not temperature > 0:
+        raise DistillError(f"temperature is {temperature}, it must be above 0")
+    if not 0 <= kd_weight <= 1:
+        raise DistillError(f"kd_weight is {kd_weight}, it must lie between 0 and 1")
+    if direction not in DIRECTIONS:
+        raise DistillError(f"direction is {direction!r}, it must be one of {', '.join(DIRECTIONS)}")
+    if reduction not in REDUCTIONS:
+        raise DistillError(f"reduction is {reduction!r}, it must be one of {', '.join(REDUCTIONS)}")

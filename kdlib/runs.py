@@ -1,0 +1,409 @@
+"""What a run is (its spec), where it is kept, and making it exist exactly once.
+
+A run is a folder `<key>` in the run store (`KDLIB_RUNS`, or `runs/` beside this package):
+
+    spec.json           everything that changes its numbers, and nothing else
+    metrics.json        what it scored, and where the numbers come from
+    history.csv         a row an epoch
+    predictions.npz     float16 logits on the test sets, with their labels
+    train_logits.npz    of a network trained on labels: float16 logits on the training images, for its students
+    weights.safetensors of a network trained on labels, for students that augment their images; not committed
+"""
+
+import functools
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+import zipfile
+from collections.abc import Iterable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock, Timeout
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from kdlib import KdlibError, __version__, augment, data, distill, metrics, models
+from kdlib.train import Distillation, Recipe, TrainingSet, derive, fit, infer, to_device
+
+# Figure 4 of the paper: two groups of two classes each. Other data sets show their first four classes.
+TSNE_CLASSES = {"cifar10": (1, 9, 3, 2)}
+TSNE_IMAGES = 500  # a class
+TSNE_DIMENSIONS = 50
+
+
+class RunError(KdlibError, RuntimeError):
+    """A spec without meaning, or a run store that is damaged or lacks what a run needs."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A network trained on labels alone: a teacher, or a student's architecture without one.
+
+    With no epochs it is a random network, which tells what the loss does without anything being taught.
+    """
+
+    dataset: str
+    model: str
+    width: int
+    recipe: Recipe
+    augmentations: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_network(self)
+
+
+@dataclass(frozen=True)
+class Student:
+    """A network distilled from a teacher (Section 3.2)."""
+
+    dataset: str
+    teacher: Teacher
+    model: str
+    width: int
+    recipe: Recipe
+    augmentations: tuple[str, ...] = ()
+    seed: int = 0
+    temperature: float = 20.0
+    kd_weight: float = 0.5
+    direction: str = "teacher_student"
+    reduction: str = "batchmean"
+
+    def __post_init__(self) -> None:
+        check_network(self)
+        distill.check_settings(self.temperature, self.kd_weight, self.direction, self.reduction)
+        if self.teacher.dataset != self.dataset:
+            raise RunError(
+                f"a student of {self.dataset} can't learn from a teacher of {self.teacher.dataset}: "
+                f"their classes are not the same"
+            )
+
+    @property
+    def distillation(self) -> Distillation:
+        return Distillation(self.temperature, self.kd_weight, self.direction, self.reduction)
+
+
+Spec = Teacher | Student
+
+
+def check_network(spec: Spec) -> None:
+    """Refuse a data set, network or arm that does not exist, before anything is trained."""
+    if spec.dataset not in data.NAMES:
+        raise RunError(f"no data set is called {spec.dataset!r}: there are {', '.join(data.NAMES)}")
+    if spec.model not in models.ARCHITECTURES:
+        raise RunError(f"no model is called {spec.model!r}: there are {', '.join(models.ARCHITECTURES)}")
+    augment.check(spec.augmentations)
+
+
+def canonical(spec: Spec | Recipe) -> dict:
+    """A spec as JSON holds it, without the fields that equal their default.
+
+    So a field added later, with a default that says what was done before, leaves the keys of old runs alone.
+    """
+    out: dict = {"kind": type(spec).__name__.lower()} if isinstance(spec, Spec) else {}
+    for field in fields(spec):
+        value = getattr(spec, field.name)
+        if field.default is not MISSING and value == field.default:
+            continue
+        if is_dataclass(value):
+            value = canonical(value)
+        elif isinstance(value, tuple):
+            value = list(value)
+        elif isinstance(value, int) and field.type is float:
+            value = float(value)  # 20 and 20.0 are one temperature
+        out[field.name] = value
+    return out
+
+
+def key(spec: Spec) -> str:
+    """A readable, unique name, such as `cifar10-resnet18-cutmix-s0-3fa9c1d2`."""
+    digest = hashlib.sha256(json.dumps(canonical(spec), sort_keys=True).encode()).hexdigest()[:8]
+    parts = [spec.dataset, network_name(spec)]
+    if isinstance(spec, Student):
+        parts += ["of", network_name(spec.teacher)]
+    return "-".join([*parts, f"s{spec.seed}", digest])
+
+
+def network_name(spec: Spec) -> str:
+    arm = "random" if spec.recipe.epochs == 0 else augment.label(spec.augmentations).replace("+", ".")
+    return f"{spec.model}-{arm}"
+
+
+def store() -> Path:
+    """The folder that holds the runs: `KDLIB_RUNS`, or `runs/` beside the package."""
+    return Path(os.environ.get("KDLIB_RUNS") or Path(__file__).resolve().parent.parent / "runs")
+
+
+FILES = ("spec.json", "metrics.json", "history.csv", "predictions.npz")
+
+
+class Run:
+    """A finished run; its files are read when they are asked for."""
+
+    def __init__(self, spec: Spec):
+        self.spec = spec
+        self.key = key(spec)
+        self.folder = store() / self.key
+
+    def exists(self) -> bool:
+        return self.folder.is_dir()
+
+    def check(self) -> None:
+        """Raise `RunError` where a file is missing, unreadable, or belongs to another spec."""
+        names = [*FILES, "train_logits.npz"] if isinstance(self.spec, Teacher) else FILES
+        for name in names:
+            path = self.folder / name
+            if not path.is_file():
+                raise RunError(f"{path} is missing: restore it, or delete the folder to train this run again")
+            if name.endswith(".npz"):
+                self._reading(name, lambda file: zipfile.ZipFile(file).testzip())
+        if self._json("spec.json") != canonical(self.spec):
+            raise RunError(f"{self.folder / 'spec.json'} describes another run: restore it, or delete the folder")
+        for part in ("test", "provenance"):
+            if part not in self.metrics:
+                raise RunError(f"{self.folder / 'metrics.json'} has no {part!r}: restore it, or delete the folder")
+        if len(self.history) != self.spec.recipe.epochs:
+            raise RunError(
+                f"{self.folder / 'history.csv'} has {len(self.history)} epochs, {self.spec.recipe.epochs} were "
+                f"expected: restore it, or delete the folder to train this run again"
+            )
+
+    def _reading(self, name: str, read):
+        path = self.folder / name
+        try:
+            return read(path)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile, pd.errors.ParserError) as error:
+            raise RunError(
+                f"{path} can't be read ({error}): restore it, or delete the folder to train this run again"
+            ) from error
+
+    def _json(self, name: str) -> dict:
+        return self._reading(name, lambda path: json.loads(path.read_text()))
+
+    def _arrays(self, name: str) -> dict[str, np.ndarray]:
+        return self._reading(name, lambda path: dict(np.load(path, allow_pickle=False)))
+
+    @functools.cached_property
+    def metrics(self) -> dict:
+        return self._json("metrics.json")
+
+    @functools.cached_property
+    def history(self) -> pd.DataFrame:
+        return self._reading("history.csv", pd.read_csv)
+
+    @functools.cached_property
+    def predictions(self) -> dict[str, np.ndarray]:
+        return self._arrays("predictions.npz")
+
+    def train_logits(self) -> np.ndarray:
+        """Logits (N, K) on the training images, as every student reads them: float32 of the float16 on disk."""
+        return self._arrays("train_logits.npz")["logits"].astype(np.float32)
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "weights.safetensors"
+
+    def network(self) -> models.Classifier:
+        """The trained network, on the CPU."""
+        if not self.weights.is_file():
+            raise RunError(
+                f"{self.weights} is missing, and students that augment their images need it: "
+                f"delete that folder to train the run again"
+            )
+        tensors = self._reading("weights.safetensors", load_file)
+        classes = tensors["head_layer.bias"].numel()
+        model = models.build(self.spec.model, width=self.spec.width, classes=classes)
+        model.load_state_dict(tensors)
+        return model
+
+
+def ensure(specs: Iterable[Spec], *, device: str = "cpu") -> list[Run]:
+    """Make each run exist exactly once, teachers before their students, and return them in the order asked for.
+
+    What is in the store is checked and read; what is not is trained on `device`. Several processes may work on one
+    list: each run is locked while it is made, and who finds it locked goes on with the next.
+    """
+    asked = [Run(spec) for spec in specs]
+    pending: dict[str, Run] = {}
+    for run in asked:
+        add_pending(run, pending)
+    if pending:
+        check_device(device)
+        for name in {run.spec.dataset for run in pending.values()}:
+            data.load(name)
+    while pending:
+        made = next((name for name, run in pending.items() if make_if_free(run, pending, device)), None)
+        if made:
+            del pending[made]
+        else:
+            time.sleep(1)  # other processes are making all that can be made now
+    return asked
+
+
+def add_pending(run: Run, pending: dict[str, Run]) -> None:
+    """Check a run that exists; note one that does not, after the teacher that it needs."""
+    if run.key in pending:
+        return
+    if run.exists():
+        run.check()
+        return
+    if isinstance(run.spec, Student):
+        teacher = Run(run.spec.teacher)
+        add_pending(teacher, pending)
+        if run.spec.augmentations and teacher.exists():
+            teacher.network()  # its weights must be there and readable
+    pending[run.key] = run
+
+
+def make_if_free(run: Run, pending: dict[str, Run], device: str) -> bool:
+    """Make a run, unless its teacher is still to come or another process is at it; True once it exists."""
+    if isinstance(run.spec, Student) and key(run.spec.teacher) in pending:
+        return False
+    lock = store() / ".locks" / run.key
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            if not run.exists():
+                make(run, device)
+    except Timeout:
+        return False
+    return True
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that this machine lacks, and set CUDA up: float32 is float32, convolutions are tuned once."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RunError(f"device {device!r} can't be used here: {str(error).splitlines()[0]}") from error
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def make(run: Run, device: str) -> None:
+    """Train a run and put it into the store by one rename."""
+    started = time.monotonic()
+    spec = run.spec
+    dataset = data.load(spec.dataset)
+    train = to_device(dataset.train.images, dataset.train.labels, dataset.mean, dataset.std, device)
+    seed = derive(spec.seed, "initialisation")
+    model = models.build(spec.model, width=spec.width, classes=len(dataset.classes), seed=seed)
+    checkpoint = store() / ".checkpoints" / f"{run.key}.pt"
+    history = fit(
+        model,
+        train,
+        spec.recipe,
+        augmentations=spec.augmentations,
+        seed=spec.seed,
+        **taught_by(spec, device),
+        checkpoint=checkpoint,
+        title=run.key,
+    )
+    model.to(device)
+    predictions, scores = evaluate(model, dataset, train)
+    aside = store() / ".making" / f"{run.key}-{os.getpid()}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    write_json(aside / "spec.json", canonical(spec))
+    history.to_csv(aside / "history.csv", index=False)
+    np.savez_compressed(aside / "predictions.npz", **predictions)
+    if isinstance(spec, Teacher):
+        logits, _ = infer(model, train.images, train.mean, train.std)
+        np.savez_compressed(aside / "train_logits.npz", logits=half(logits))
+        save_file({name: t.cpu().contiguous() for name, t in model.state_dict().items()}, aside / run.weights.name)
+    scores["provenance"] = provenance(dataset, device, time.monotonic() - started)
+    write_json(aside / "metrics.json", scores)
+    os.rename(aside, run.folder)
+    checkpoint.unlink(missing_ok=True)
+
+
+def taught_by(spec: Spec, device: str) -> dict:
+    """What `fit` needs to know of the teacher: logits where the images stay as they are, else the network."""
+    if isinstance(spec, Teacher):
+        return {}
+    run = Run(spec.teacher)
+    signal = run.network() if spec.augmentations else torch.as_tensor(run.train_logits()).to(device)
+    return {"teacher": signal, "distillation": spec.distillation}
+
+
+def half(logits: Tensor) -> np.ndarray:
+    return logits.cpu().numpy().astype(np.float16)
+
+
+def evaluate(model: models.Classifier, dataset: data.Dataset, train: TrainingSet) -> tuple[dict, dict]:
+    """Open the test sets, once: arrays to keep, and scores computed from those arrays as they are kept."""
+    arrays: dict[str, np.ndarray] = {}
+    scores: dict[str, dict] = {}
+    for part, split in (("test", dataset.test), ("shifted", dataset.shifted)):
+        if split is None:
+            continue
+        images = torch.as_tensor(split.images).to(train.images.device)
+        logits, features = infer(model, images, train.mean, train.std)
+        arrays[f"{part}_logits"] = half(logits)
+        arrays[f"{part}_labels"] = split.labels.astype(np.uint8)
+        scores[part] = metrics.evaluate_logits(arrays[f"{part}_logits"], split.labels)
+        if part == "test":
+            features = features.cpu().numpy()
+    gram = metrics.class_gram(features, dataset.test.labels)
+    arrays |= {"class_gram": gram.gram, "class_counts": gram.counts, "embedding_dim": np.int64(gram.dim)}
+    arrays |= tsne_input(features, dataset)
+    if dataset.human_counts is not None:
+        human = dataset.human_counts / dataset.human_counts.sum(1, keepdims=True)
+        probs = metrics.softmax(arrays["test_logits"])
+        arrays["human_kl"] = metrics.per_image_kl_to_humans(probs, human).astype(np.float16)
+        by_class = [human[dataset.test.labels == k].mean(0).tolist() for k in range(len(dataset.classes))]
+        scores["human"] = metrics.kl_to_humans(probs, human) | {"class_means": by_class}
+    return arrays, scores
+
+
+def tsne_input(features: np.ndarray, dataset: data.Dataset) -> dict[str, np.ndarray]:
+    """The first principal components of the features of four classes' test images (Figure 4)."""
+    classes = TSNE_CLASSES.get(dataset.name, (0, 1, 2, 3))
+    labels = dataset.test.labels
+    chosen = np.concatenate([np.flatnonzero(labels == k)[:TSNE_IMAGES] for k in classes])
+    centred = features[chosen] - features[chosen].mean(0)
+    dimensions = min(TSNE_DIMENSIONS, *centred.shape)
+    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    components = centred @ directions[:dimensions].T
+    return {"tsne_embeddings": components.astype(np.float16), "tsne_labels": labels[chosen].astype(np.uint8)}
+
+
+def provenance(dataset: data.Dataset, device: str, seconds: float) -> dict:
+    """Where and with what a run was made."""
+    on_gpu = torch.device(device).type == "cuda"
+    return {
+        "commit": commit(),
+        "kdlib": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": torch.cuda.get_device_name(device) if on_gpu else f"{platform.machine()} CPU",
+        "threads": torch.get_num_threads(),
+        "seconds": round(seconds, 2),
+        "dataset_checksum": dataset.checksum,
+        "shifted": dataset.shifted_name,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+@functools.cache
+def commit() -> str:
+    """The commit of this checkout, marked where files differ; `KDLIB_COMMIT` where there is no checkout."""
+    here = Path(__file__).resolve().parent
+    command = ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(command, cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return os.environ.get("KDLIB_COMMIT", "unknown")
+
+
+def write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")

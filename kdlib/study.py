@@ -1,0 +1,261 @@
+"""The paper's experiments as lists of runs, from a profile and a reader's parameters.
+
+One set of parameter names serves the profiles, the notebooks and `python -m kdlib run --set NAME=VALUE`.
+"""
+
+import difflib
+import functools
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields
+from importlib import resources
+from typing import Any
+
+import torch
+import yaml
+
+from kdlib import KdlibError, augment
+from kdlib.data import NAMES as DATASETS
+from kdlib.models import ARCHITECTURES
+from kdlib.runs import Spec, Student, Teacher
+from kdlib.train import Recipe
+
+PROFILES = ("demo", "cpu", "paper")
+
+
+class ParameterError(KdlibError, ValueError):
+    """A parameter that does not exist, or a value that it can't have."""
+
+
+# ---------------------------------------------------------------- parameters
+
+
+def whole(minimum: int) -> Callable[[str, Any], int]:
+    def convert(name: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+            raise ParameterError(f"{name} is {value!r}: expected a whole number of at least {minimum}")
+        return value
+
+    return convert
+
+
+def number(low: float, high: float, *, open_low: bool = False) -> Callable[[str, Any], float]:
+    def convert(name: str, value: Any) -> float:
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        if not fits or not low <= value <= high or (open_low and value == low):
+            bounds = f"{'above' if open_low else 'from'} {low:g}" + ("" if high == float("inf") else f" to {high:g}")
+            hint = " (in YAML, write 1.0e-3 rather than 1e-3)" if isinstance(value, str) else ""
+            raise ParameterError(f"{name} is {value!r}: expected a number {bounds}{hint}")
+        return float(value)
+
+    return convert
+
+
+def one_of(choices: tuple[str, ...]) -> Callable[[str, Any], str]:
+    def convert(name: str, value: Any) -> str:
+        if value not in choices:
+            raise ParameterError(f"{name} is {value!r}: expected one of {', '.join(choices)}")
+        return value
+
+    return convert
+
+
+def sequence(item: Callable[[str, Any], Any], example: str) -> Callable[[str, Any], tuple]:
+    def convert(name: str, value: Any) -> tuple:
+        if isinstance(value, str):  # papermill -p and --set hand lists over as text
+            try:
+                value = yaml.safe_load(value)
+            except yaml.YAMLError:
+                pass
+        if not isinstance(value, list | tuple) or not value:
+            raise ParameterError(f"{name} is {value!r}: expected a list that is not empty, such as {example}")
+        items = tuple(item(f"an item of {name}", one) for one in value)
+        if len(set(items)) < len(items):
+            raise ParameterError(f"{name} is {value!r}: it names something twice")
+        return items
+
+    return convert
+
+
+def arm(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, str):
+        raise ParameterError(f"{name} is {value!r}: expected a text such as none or crop_flip+cutmix")
+    return augment.parse(value)
+
+
+def a_device(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ParameterError(f"{name} is {value!r}: expected auto, cpu, cuda or cuda:0")
+    if value == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return value
+
+
+def parameter(convert: Callable[[str, Any], Any], meaning: str) -> Any:
+    return field(metadata={"convert": convert, "meaning": meaning})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters of a chapter, checked; `networks` and `controls` come from the profile alone."""
+
+    profile: str = parameter(one_of(PROFILES), "edition whose settings fill what is not set here")
+    dataset: str = parameter(one_of(DATASETS), "data that teachers and students are trained on")
+    seeds: tuple[int, ...] = parameter(sequence(whole(0), "[0, 1]"), "one whole repetition of the chapter each")
+    augmentations: tuple[tuple[str, ...], ...] = parameter(
+        sequence(arm, "[none, cutmix, crop_flip+cutmix]"), "arms of the study"
+    )
+    teacher: str = parameter(one_of(tuple(ARCHITECTURES)), "architecture of the teachers")
+    students: tuple[str, ...] = parameter(
+        sequence(one_of(tuple(ARCHITECTURES)), "[lenet, alexnet]"), "architectures of the students"
+    )
+    reductions: tuple[str, ...] = parameter(
+        sequence(one_of(("batchmean", "mean")), "[batchmean, mean]"), "forms of the distillation loss"
+    )
+    teacher_epochs: int = parameter(whole(1), "epochs of each teacher")
+    student_epochs: int = parameter(whole(1), "epochs of each student")
+    batch_size: int = parameter(whole(1), "images in a step")
+    temperature: float = parameter(number(0, float("inf"), open_low=True), "softening of both distributions")
+    kd_weight: float = parameter(number(0, 1), "share of the distillation term in the loss")
+    device: str = parameter(a_device, "auto, cpu, cuda or cuda:0")
+    networks: dict[str, dict] = field(repr=False)
+
+    def recipe(self, model: str, epochs: int) -> Recipe:
+        own = self.networks[model]
+        return Recipe(
+            epochs=epochs,
+            batch_size=self.batch_size,
+            peak_lr=own["peak_lr"],
+            weight_decay=own["weight_decay"],
+            precision=own["precision"],
+        )
+
+    def width(self, model: str) -> int:
+        return self.networks[model]["width"]
+
+
+PARAMETERS = {f.name: f.metadata for f in fields(Settings) if f.metadata}
+
+
+@functools.cache
+def profile_text(profile: str) -> str:
+    return resources.files("kdlib").joinpath("profiles", f"{profile}.yaml").read_text()
+
+
+def settings(chapter: str, profile: str = "demo", **overrides: Any) -> Settings:
+    """The settings of a chapter: the profile's, the profile's for this chapter, then what is given and not None."""
+    if chapter not in CHAPTERS:
+        raise ParameterError(f"no chapter is called {chapter!r}: there are {', '.join(CHAPTERS)}")
+    for name in overrides:
+        if name not in PARAMETERS:
+            near = difflib.get_close_matches(name, PARAMETERS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PARAMETERS)}"
+            raise ParameterError(f"no parameter is called {name!r}: {hint}")
+    PARAMETERS["profile"]["convert"]("profile", profile)
+    values = yaml.safe_load(profile_text(profile))
+    values |= values.pop("chapters").get(chapter, {})
+    values |= {name: value for name, value in overrides.items() if value is not None}
+    values["profile"] = profile
+    checked = {name: meta["convert"](name, values[name]) for name, meta in PARAMETERS.items()}
+    return Settings(**checked, networks=values["networks"])
+
+
+def from_notebook(namespace: dict[str, Any], chapter: str) -> Settings:
+    """The settings that a notebook's `parameters` cell, and what papermill put after it, ask for.
+
+    papermill accepts a misspelt parameter with a warning only, so every plain value in the notebook's namespace
+    is taken for a parameter here, and one that does not exist is an error.
+    """
+    plain = str | int | float | bool | list | tuple | dict | None
+    given = {
+        name: value
+        for name, value in namespace.items()
+        if not name.startswith("_") and name not in ("In", "Out") and isinstance(value, plain)
+    }
+    profile = given.pop("profile", "demo")
+    return settings(chapter, profile, **given)
+
+
+# ---------------------------------------------------------------- experiments
+
+
+def teacher(s: Settings, augmentations: tuple[str, ...], seed: int) -> Teacher:
+    """The teacher of one arm and seed (Section 4.1)."""
+    recipe = s.recipe(s.teacher, s.teacher_epochs)
+    return Teacher(s.dataset, s.teacher, s.width(s.teacher), recipe, augmentations, seed)
+
+
+def random_teacher(s: Settings, seed: int) -> Teacher:
+    """A teacher that was never trained: what the released code distils from once its weights fail to load."""
+    return Teacher(s.dataset, s.teacher, s.width(s.teacher), s.recipe(s.teacher, 0), (), seed)
+
+
+def alone(s: Settings, model: str, seed: int) -> Teacher:
+    """A student's architecture and recipe on labels alone."""
+    return Teacher(s.dataset, model, s.width(model), s.recipe(model, s.student_epochs), (), seed)
+
+
+def student(
+    s: Settings, model: str, of: Teacher, reduction: str, augmentations: tuple[str, ...] = ()
+) -> Student:
+    """A student of `of` with its seed, not augmented unless said so (Sections 4.1 to 4.4)."""
+    return Student(
+        s.dataset,
+        of,
+        model,
+        s.width(model),
+        s.recipe(model, s.student_epochs),
+        augmentations,
+        of.seed,
+        s.temperature,
+        s.kd_weight,
+        reduction=reduction,
+    )
+
+
+def teachers(s: Settings) -> list[Spec]:
+    """A teacher for each arm and seed: Tables 1, 2, 4, 5 and 9."""
+    return [teacher(s, augmentations, seed) for seed in s.seeds for augmentations in s.augmentations]
+
+
+def students(s: Settings) -> list[Spec]:
+    """Students of every teacher under every loss, and the controls without a teacher: Tables 1, 2, 4 and 6."""
+    specs: list[Spec] = []
+    for seed in s.seeds:
+        for model in s.students:
+            for reduction in s.reductions:
+                specs += [student(s, model, teacher(s, a, seed), reduction) for a in s.augmentations]
+                specs.append(student(s, model, random_teacher(s, seed), reduction))
+            specs.append(alone(s, model, seed))
+    return specs
+
+
+def ablation(s: Settings) -> list[Spec]:
+    """Augmentation of the teacher, the student or both: Tables 6, 7 and 8."""
+    specs: list[Spec] = []
+    for seed in s.seeds:
+        for model in s.students:
+            for reduction in s.reductions:
+                for a in s.augmentations:
+                    specs.append(student(s, model, teacher(s, a, seed), reduction))
+                    specs.append(student(s, model, teacher(s, (), seed), reduction, a))
+                    specs.append(student(s, model, teacher(s, a, seed), reduction, a))
+    return list(dict.fromkeys(specs))
+
+
+def mnist(s: Settings) -> list[Spec]:
+    """AlexNet teachers and LeNet students on the second data set: Table 3."""
+    return teachers(s) + students(s)
+
+
+def dichotomy(s: Settings) -> list[Spec]:
+    """What Section 5 looks at: the teachers and students of Table 1."""
+    return teachers(s) + students(s)
+
+
+CHAPTERS: dict[str, Callable[[Settings], list[Spec]]] = {
+    "teachers": teachers,
+    "students": students,
+    "ablation": ablation,
+    "mnist": mnist,
+    "dichotomy": dichotomy,
+}

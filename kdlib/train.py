@@ -1,0 +1,358 @@
+"""The training loop: one for teachers and students, on the CPU and on CUDA.
+
+It knows nothing of runs or folders: it takes a network, images on the device and a recipe, and changes the
+network's weights. All randomness comes from (seed, purpose, epoch), so that arms of one seed share their order of
+images, and a run taken up again after an interruption draws what it would have drawn.
+"""
+
+import functools
+import hashlib
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from kdlib import KdlibError
+from kdlib.augment import augment, label, normalise
+from kdlib.distill import Labels, cross_entropy, kd_loss
+from kdlib.models import Classifier, ResNet18
+
+SECONDS_BETWEEN_CHECKPOINTS = 20
+PRECISIONS = ("float32", "bfloat16")
+
+
+class TrainingError(KdlibError, RuntimeError):
+    """Training that cannot start, or whose loss is not a number any more."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is optimised: SGD with Nesterov momentum, the rate rising to its peak and falling to zero.
+
+    `precision` is that of the forward pass under autocast; losses and everything reported are float32.
+    `warmup` is the share of the steps before the peak, where the rate rises from a fifth of it.
+    """
+
+    epochs: int
+    batch_size: int
+    peak_lr: float
+    weight_decay: float
+    precision: str
+    momentum: float = 0.9
+    warmup: float = 0.2
+    label_smoothing: float = 0.0
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0:
+            raise TrainingError(f"epochs is {self.epochs}, it must be 0 or more")
+        if self.batch_size < 1:
+            raise TrainingError(f"batch_size is {self.batch_size}, it must be 1 or more")
+        if self.precision not in PRECISIONS:
+            raise TrainingError(f"precision is {self.precision!r}, it must be one of {', '.join(PRECISIONS)}")
+
+    def learning_rate(self, step: int, steps: int) -> float:
+        """The rate of step `step` of `steps`: linear from a fifth of the peak up, then linear down to zero."""
+        peak = self.warmup * steps
+        if step < peak:
+            return self.peak_lr * (0.2 + 0.8 * step / peak)
+        return self.peak_lr * (steps - step) / (steps - peak)
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """The settings of `kdlib.distill.kd_loss`."""
+
+    temperature: float
+    kd_weight: float
+    direction: str
+    reduction: str
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Images (N, 32, 32, 3) uint8 and labels (N,) int64 on the device, with the statistics to normalise by."""
+
+    images: Tensor
+    labels: Tensor
+    mean: Tensor
+    std: Tensor
+
+
+def derive(seed: int, purpose: str, epoch: int = 0) -> int:
+    """A seed of its own for each purpose and epoch, so that no draw of one shifts those of another."""
+    digest = hashlib.blake2b(f"{seed}/{purpose}/{epoch}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def to_device(images, labels, mean, std, device: str | torch.device) -> TrainingSet:
+    """Arrays of a data set's split as a `TrainingSet`."""
+    return TrainingSet(
+        torch.as_tensor(images).to(device),
+        torch.as_tensor(labels).long().to(device),
+        torch.tensor(mean, dtype=torch.float32, device=device),
+        torch.tensor(std, dtype=torch.float32, device=device),
+    )
+
+
+def fit(
+    model: Classifier,
+    data: TrainingSet,
+    recipe: Recipe,
+    *,
+    augmentations: tuple[str, ...] = (),
+    seed: int = 0,
+    teacher: Tensor | Classifier | None = None,
+    distillation: Distillation | None = None,
+    checkpoint: Path | None = None,
+    title: str = "",
+) -> pd.DataFrame:
+    """Train `model` in place on the device of `data`; returns a row an epoch: epoch, lr, loss, accuracy, seconds.
+
+    `teacher` is None (labels alone), logits of every training image (N, K), which are exact for a student whose
+    images are not augmented, or a network, which then sees the student's batch. Batches have one fixed size: the
+    images that are left over at the end of an epoch's order wait for the next. `accuracy` is on the batches as
+    they were trained on (mixed ones count their first label).
+    """
+    check_teacher(teacher, distillation, augmentations, data)
+    device = data.images.device
+    steps_an_epoch = len(data.images) // recipe.batch_size
+    if recipe.epochs and not steps_an_epoch:
+        raise TrainingError(
+            f"batch_size is {recipe.batch_size}, but there are only {len(data.images)} training images"
+        )
+    model.to(device, memory_format=memory_format(recipe.precision)).train()
+    optimizer = make_optimizer(model, recipe)
+    state = [*model.state_dict().values(), *momentum_buffers(optimizer)]
+    rows = load_checkpoint(checkpoint, state, device)
+    in_loop = teacher if isinstance(teacher, Classifier) else None
+    step = training_step(model, optimizer, recipe, in_loop, distillation)
+    last_saved = time.monotonic()
+    progress = Progress(title, recipe.epochs, len(rows))
+    for epoch in range(len(rows), recipe.epochs):
+        started = time.monotonic()
+        torch.manual_seed(derive(seed, "dropout", epoch))
+        order = torch.randperm(
+            len(data.images), generator=torch.Generator().manual_seed(derive(seed, "order", epoch))
+        ).to(device)
+        draws = torch.Generator(device).manual_seed(derive(seed, "augmentation", epoch))
+        totals = torch.zeros(2, device=device)
+        for i in range(steps_an_epoch):
+            lr = recipe.learning_rate(epoch * steps_an_epoch + i, recipe.epochs * steps_an_epoch)
+            optimizer.param_groups[0]["lr"].fill_(lr)
+            chosen = order[i * recipe.batch_size : (i + 1) * recipe.batch_size]
+            x, labels = augment(
+                data.images[chosen], data.labels[chosen], augmentations, data.mean, data.std, draws
+            )
+            inputs = [x, *(labels if isinstance(labels, tuple) else (labels,))]
+            if isinstance(teacher, Tensor):
+                inputs.append(teacher[chosen])
+            if device.type == "cuda" and not isinstance(step, CapturedStep):
+                step = CapturedStep(step, state, inputs)
+            totals += step(*inputs)
+        loss, accuracy = (totals / steps_an_epoch).tolist()  # the only wait for the device in an epoch
+        row = {"epoch": epoch + 1, "lr": lr, "loss": loss, "accuracy": accuracy}
+        rows.append(row | {"seconds": time.monotonic() - started})
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"{title or type(model).__name__}: the loss is {loss} in epoch {epoch + 1} under {asdict(recipe)}, "
+                f"augmentations {label(augmentations)}, seed {seed}, {distillation or 'no distillation'}"
+            )
+        progress.show(rows[-1])
+        if checkpoint and time.monotonic() - last_saved > SECONDS_BETWEEN_CHECKPOINTS:
+            save_checkpoint(checkpoint, state, rows)
+            last_saved = time.monotonic()
+    progress.close()
+    return pd.DataFrame(rows, columns=["epoch", "lr", "loss", "accuracy", "seconds"])
+
+
+def check_teacher(
+    teacher: Tensor | Classifier | None,
+    distillation: Distillation | None,
+    augmentations: tuple[str, ...],
+    data: TrainingSet,
+) -> None:
+    """Refuse a teacher without settings, settings without a teacher, and stored logits of other images."""
+    if (teacher is None) != (distillation is None):
+        raise TrainingError("a teacher and the settings of distillation belong together: one is missing")
+    if isinstance(teacher, Tensor):
+        if augmentations:
+            raise TrainingError(
+                f"stored teacher logits belong to the clean images, not to batches under {label(augmentations)}"
+            )
+        if len(teacher) != len(data.images):
+            raise TrainingError(f"there are {len(teacher)} teacher logits for {len(data.images)} training images")
+
+
+def memory_format(precision: str) -> torch.memory_format:
+    """Channels-last where bfloat16 convolutions run; LeNet's few channels are faster in the plain layout."""
+    return torch.channels_last if precision == "bfloat16" else torch.contiguous_format
+
+
+def make_optimizer(model: Classifier, recipe: Recipe) -> torch.optim.SGD:
+    """SGD in one fused kernel, its rate a tensor so that a recorded step can follow the schedule."""
+    parameters = list(model.parameters())
+    optimizer = torch.optim.SGD(
+        parameters,
+        lr=torch.tensor(recipe.peak_lr, device=parameters[0].device),
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
+        fused=True,
+    )
+    # Zero momentum from the start is what SGD's first step amounts to, and gives the state its final form.
+    for parameter in parameters:
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
+
+
+def momentum_buffers(optimizer: torch.optim.SGD) -> list[Tensor]:
+    return [optimizer.state[p]["momentum_buffer"] for group in optimizer.param_groups for p in group["params"]]
+
+
+Step = Callable[..., Tensor]
+
+
+def training_step(
+    model: Classifier,
+    optimizer: torch.optim.SGD,
+    recipe: Recipe,
+    teacher: Classifier | None,
+    distillation: Distillation | None,
+) -> Step:
+    """A function of a batch's tensors (x, y | y_a, y_b, lam, [teacher logits]) that takes one step.
+
+    It returns the loss and the share of images classified correctly as a tensor (2,).
+    """
+    device = next(model.parameters()).device
+    autocast = functools.partial(
+        torch.autocast, device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bfloat16"
+    )
+    student = compiled(model) if device.type == "cuda" and isinstance(model, ResNet18) else model
+    if teacher is not None:
+        teacher = teacher.to(device, memory_format=torch.channels_last).eval()
+        seen_by_teacher = compiled(teacher) if device.type == "cuda" else teacher
+
+    def step(x: Tensor, *rest: Tensor) -> Tensor:
+        teacher_logits = None
+        if teacher is not None:
+            with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16):
+                teacher_logits = seen_by_teacher(x)
+        elif distillation is not None:
+            *rest, teacher_logits = rest
+        labels: Labels = rest[0] if len(rest) == 1 else tuple(rest)
+        optimizer.zero_grad(set_to_none=True)
+        with autocast():
+            logits = student(x.contiguous(memory_format=memory_format(recipe.precision)))
+        if teacher_logits is None:
+            loss = cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        else:
+            loss = kd_loss(logits, teacher_logits, labels, **asdict(distillation))
+        loss.backward()
+        optimizer.step()
+        correct = (logits.argmax(1) == rest[0]).float().mean()
+        return torch.stack([loss.detach(), correct])
+
+    return step
+
+
+def compiled(model: Classifier) -> Callable[[Tensor], Tensor]:
+    """`model` compiled by TorchInductor: normalisation, ReLU and sum become one kernel after each convolution.
+
+    Instances of one architecture share the compiled code, since their weights are its inputs.
+    """
+    return torch.compile(model, dynamic=False)
+
+
+class CapturedStep:
+    """A training step recorded as a CUDA graph: one launch a step instead of a hundred.
+
+    LeNet's kernels are so short that launching them one by one costs several times their work. `state` holds all
+    tensors that a step changes: they are put back after the warm-up that recording needs.
+    """
+
+    def __init__(self, step: Step, state: list[Tensor], example: list[Tensor]):
+        self.inputs = [tensor.clone() for tensor in example]
+        before = [tensor.clone() for tensor in state]
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(3):
+                step(*self.inputs)
+        torch.cuda.current_stream().wait_stream(aside)
+        for tensor, value in zip(state, before, strict=True):
+            tensor.copy_(value)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.outputs = step(*self.inputs)
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        for static, tensor in zip(self.inputs, inputs, strict=True):
+            static.copy_(tensor)
+        self.graph.replay()
+        return self.outputs
+
+
+def save_checkpoint(path: Path, state: list[Tensor], rows: list[dict]) -> None:
+    """Write aside, then rename: a checkpoint is whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(f".{os.getpid()}.tmp")
+    torch.save({"state": state, "rows": rows}, aside)
+    os.replace(aside, path)
+
+
+def load_checkpoint(path: Path | None, state: list[Tensor], device: torch.device) -> list[dict]:
+    """Put a checkpoint's tensors into `state` in place and return its rows; [] where there is none."""
+    if path is None or not path.exists():
+        return []
+    saved = torch.load(path, map_location=device, weights_only=True)
+    with torch.no_grad():
+        for tensor, value in zip(state, saved["state"], strict=True):
+            tensor.copy_(value)
+    return saved["rows"]
+
+
+class Progress:
+    """A bar in a terminal, one line an epoch elsewhere (a notebook, a log)."""
+
+    def __init__(self, title: str, epochs: int, done: int):
+        self.title, self.epochs = title, epochs
+        self.bar = tqdm(total=epochs, initial=done, desc=title, unit="epoch") if sys.stderr.isatty() else None
+
+    def show(self, row: dict) -> None:
+        text = f"loss {row['loss']:.4f} accuracy {row['accuracy']:.4f}"
+        if self.bar is None:
+            print(f"{self.title} epoch {row['epoch']}/{self.epochs} {text} {row['seconds']:.1f} s", flush=True)
+        else:
+            self.bar.set_postfix_str(text, refresh=False)
+            self.bar.update()
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+@torch.inference_mode()
+def infer(model: Classifier, images: Tensor, mean: Tensor, std: Tensor, batch_size: int = 1000) -> tuple[Tensor, Tensor]:
+    """Logits (N, K) and penultimate features (N, D) of un-augmented images, in float32 and evaluation mode.
+
+    The network's mode is put back afterwards, so that an evaluation in mid-training changes nothing.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        logits, features = [], []
+        for chunk in images.split(batch_size):
+            features.append(model.penultimate(normalise(chunk, mean, std)))
+            logits.append(model.head(features[-1]))
+    finally:
+        model.train(was_training)
+    return torch.cat(logits), torch.cat(features)
