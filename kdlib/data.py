@@ -248,7 +248,7 @@ def _read(path: Path, reader: Callable):
     # NumPy, zipfile and torchvision's asserting parser each have their own way to fail on a truncated file.
     except (OSError, EOFError, LookupError, ValueError, TypeError, AssertionError, RuntimeError) as fault:
         raise _damaged(path, f"what can't be read ({_one_line(fault)})", "a whole file") from fault
-    except (zipfile.BadZipFile, zlib.error) as fault:
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error) as fault:
         raise _damaged(path, f"a broken archive ({_one_line(fault)})", "a whole file") from fault
 
 
@@ -352,7 +352,7 @@ def _fetch_cifar10(path: Path) -> None:
 
 
 def _fetch_mnist(path: Path) -> None:
-    """torchvision's loader fetches and unpacks the four files, of which it keeps the packed ones if it is broken off."""
+    """torchvision's loader fetches and unpacks the four files; broken off, it keeps those it has."""
     work = path.with_name("mnist-download")
     MNIST(work, download=True)
     for packed, _ in MNIST.resources:
@@ -367,11 +367,10 @@ def _fetch_cifar10h(path: Path) -> None:
 
 def _fetch_cinic10(path: Path) -> None:
     archive = path.with_name("CINIC-10.tar.gz")
-    if not archive.exists():
-        download(CINIC10_ARCHIVE, archive)
-    images, labels = imagenet_part(archive)
+    download(CINIC10_ARCHIVE, archive)
+    images, labels = _read(archive, imagenet_part)
     if len(labels) != CINIC10_IMAGES:
-        raise DataError(f"{archive} has {len(labels)} ImageNet images in its test fold, expected {CINIC10_IMAGES}")
+        raise DataError(f"{archive} has {len(labels):,} ImageNet images in its test fold, expected {CINIC10_IMAGES:,}")
     _save_npz(path, x=images, y=labels)
     archive.unlink()
 
@@ -406,6 +405,8 @@ def download(remote: Remote, path: Path) -> None:
     What has arrived is kept in a `.part` beside it and, where the server can, continued from there: at once when the
     connection ends early, or in the next call. Raises DataError with each address and what was wrong with it.
     """
+    if path.exists():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     faults = []
@@ -422,11 +423,16 @@ def download(remote: Remote, path: Path) -> None:
 
 def _receive(url: str, part: Path, size: int) -> None:
     """Bring `part` to `size` bytes, in as many connections as it takes, as long as each brings it further."""
-    have = -1
-    while (before := have) < (have := part.stat().st_size if part.exists() else 0) < size:
+    have = part.stat().st_size if part.exists() else 0
+    if have > size:
+        part.unlink()
+        have = 0
+    while have < size:
+        before = have
         _continue(url, part, have, size)
-    if have != size:
-        raise OSError(f"the connection ended after {have:,} of {size:,} bytes, which are kept")
+        have = part.stat().st_size
+        if have <= before:
+            raise OSError(f"the connection ended after {have:,} of {size:,} bytes, which are kept")
 
 
 def _continue(url: str, part: Path, have: int, size: int) -> None:
@@ -443,7 +449,7 @@ def _continue(url: str, part: Path, have: int, size: int) -> None:
             open(part, "ab" if start else "wb") as file,
             tqdm(total=size, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
         ):
-            while file.tell() < size and (block := response.read(1 << 20)):
+            while block := response.read(min(1 << 20, size - file.tell())):
                 bar.update(file.write(block))
 
 

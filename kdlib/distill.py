@@ -47,9 +47,10 @@ def softened_kl(
     """
     student = F.log_softmax(student_logits.float() / temperature, dim=1)
     teacher = F.log_softmax(teacher_logits.float() / temperature, dim=1)
-    if direction == "teacher_student":
-        return F.kl_div(student, teacher, reduction=reduction, log_target=True)
-    return F.kl_div(teacher, student, reduction=reduction, log_target=True)
+    if direction == "student_teacher":
+        student, teacher = teacher, student
+    terms = F.kl_div(student, teacher, reduction="none", log_target=True)
+    return terms.mean() if reduction == "mean" else terms.sum(dim=1).mean()
 
 
 def kd_loss(

@@ -36,7 +36,7 @@ HUMAN_SMOOTHING = 0.01
 # The least probability a logarithm is taken of: a softmax that has underflowed to 0 costs 708 nats, not infinity.
 FLOOR = np.finfo(np.float64).tiny
 TEMPERATURE_RANGE = (0.01, 100.0)
-CHUNK = 2048  # images at a time: the float64 copy stays in the cache
+CHUNK = 128  # embeddings at a time: their float64 copy stays in the cache, and too small to wake BLAS threads for
 
 Array = Any  # a NumPy array, or anything that turns into one: a torch tensor, nested sequences
 
@@ -214,8 +214,8 @@ def reliability_curve(
 def fit_temperature(logits: Array, labels: Array) -> float:
     """The temperature that minimises the negative log-likelihood of `logits` (N, K) divided by it (Guo et al., 2017).
 
-    Between 0.01 and 100. The loss has one minimum in the temperature; where every image is classified rightly, or
-    the logits say nothing, that lies at an end of the range.
+    Between 0.01 and 100. The loss has one minimum in the temperature. Where every image is classified rightly the
+    loss only falls with the temperature, to 0: the result is then one at which it has got there.
     """
     logits = _logits(logits)
     labels = _labels(labels, "labels", len(logits), logits.shape[1], "logits")
@@ -314,7 +314,7 @@ def class_kl_matrix(probs: Array, human: Array, labels: Array, form: str = "soun
         human = class_means(human, labels)
     elif human.shape != (classes, classes):
         raise MetricError(
-            f"human has shape {human.shape}; expected that of probs, {probs.shape}, or class means {(classes, classes)}."
+            f"human has shape {human.shape}; expected {probs.shape} as probs, or class means, {(classes, classes)}."
         )
     counts = _require_images(labels, classes)
     if form == "released":
@@ -332,7 +332,7 @@ def human_ceiling(counts: Array, smoothing: float = HUMAN_SMOOTHING, *, splits: 
     counts = _integers(counts, "counts", ndim=2)
     if counts.min() < 0 or counts.sum(axis=1).min() < 2:
         row = int(np.argmax((counts < 0).any(axis=1) | (counts.sum(axis=1) < 2)))
-        raise MetricError(f"counts: image {row} has votes {counts[row].tolist()}; expected at least two, none negative.")
+        raise MetricError(f"counts: image {row} has votes {counts[row].tolist()}; expected two or more, none negative.")
     _positive("splits", splits)
     rng = np.random.default_rng(seed)
     means = []
@@ -457,10 +457,10 @@ def adhesion(embeddings: Array | ClassGram, labels: Array | None = None, *, conv
 
 
 def discrimination(embeddings: Array | ClassGram, labels: Array | None = None, *, convention: str = "pairs") -> float:
-    """(cohesion - adhesion) / sqrt(d), both under the same `convention` (Section 3.4, Table 5); input as for `cohesion`.
+    """(cohesion - adhesion) / sqrt(d), both under the same `convention` (Section 3.4, Table 5).
 
-    d is the width of the embeddings as the text says; under `"table"` it is the number of classes, which is what
-    reproduces Table 5.
+    Input as for `cohesion`. d is the width of the embeddings as the text says; under `"table"` it is the number of
+    classes, which is what reproduces Table 5.
     """
     g = _as_gram(embeddings, labels)
     d = len(g.counts) if convention == "table" else g.dim
@@ -496,8 +496,8 @@ def student_teacher_kl(student_logits: Array, teacher_logits: Array, temperature
 def mean_entropy(logits: Array, temperature: float = 1.0) -> float:
     """Mean entropy of the predictions softened by `temperature`, 0..log K nats: how much a teacher says besides.
 
-    >>> round(mean_entropy([[1.0, 0.0]], temperature=1e6) / np.log(2), 6)
-    1.0
+    >>> round(mean_entropy([[1.0, 0.0]], temperature=1e6), 4)
+    0.6931
     """
     return float(entr(softmax(logits, temperature)).sum(axis=1).mean())
 
@@ -600,7 +600,7 @@ def _distributions(values: Array, name: str) -> np.ndarray:
     gap = np.abs(values.sum(axis=1) - 1)
     if gap.max() > SUM_TOLERANCE:
         row = int(gap.argmax())
-        raise MetricError(f"{name} sums to {values[row].sum():.6g} in row {row}; expected rows of probabilities, sum 1.")
+        raise MetricError(f"{name} sums to {values[row].sum():.6g} in row {row}; expected probabilities, sum 1.")
     return values
 
 
@@ -630,7 +630,7 @@ def _require_images(labels: np.ndarray, classes: int) -> np.ndarray:
     """Images of each class, (K,): at least one each."""
     counts = np.bincount(labels, minlength=classes)
     if counts.min() == 0:
-        raise MetricError(f"labels: class {int(counts.argmin())} of {classes} has no images; expected at least one each.")
+        raise MetricError(f"labels: class {int(counts.argmin())} of {classes} has no images; expected one or more.")
     return counts
 
 

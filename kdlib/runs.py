@@ -351,25 +351,29 @@ def evaluate(model: models.Classifier, dataset: data.Dataset, train: TrainingSet
         arrays[f"{part}_labels"] = split.labels.astype(np.uint8)
         scores[part] = metrics.evaluate_logits(arrays[f"{part}_logits"], split.labels)
         if part == "test":
-            features = features.cpu().numpy()
-    gram = metrics.class_gram(features, dataset.test.labels)
-    arrays |= {"class_gram": gram.gram, "class_counts": gram.counts, "embedding_dim": np.int64(gram.dim)}
-    arrays |= tsne_input(features, dataset)
+            embeddings = features.cpu().numpy()
+    gram = metrics.class_gram(embeddings, dataset.test.labels)
+    arrays |= {"class_gram": gram.gram, "embedding_dim": np.int64(gram.dim)}
+    arrays |= tsne_input(embeddings, dataset)
     if dataset.human_counts is not None:
         human = dataset.human_counts / dataset.human_counts.sum(1, keepdims=True)
-        probs = metrics.softmax(arrays["test_logits"])
-        arrays["human_kl"] = metrics.per_image_kl_to_humans(probs, human).astype(np.float16)
-        by_class = [human[dataset.test.labels == k].mean(0).tolist() for k in range(len(dataset.classes))]
-        scores["human"] = metrics.kl_to_humans(probs, human) | {"class_means": by_class}
+        scores["human"], arrays["human_kl"] = beside_humans(arrays["test_logits"], human, dataset.test.labels)
     return arrays, scores
 
 
-def tsne_input(features: np.ndarray, dataset: data.Dataset) -> dict[str, np.ndarray]:
-    """The first principal components of the features of four classes' test images (Figure 4)."""
+def beside_humans(logits: np.ndarray, human: np.ndarray, labels: np.ndarray) -> tuple[dict, np.ndarray]:
+    """What the votes of people are needed for (Table 1, Figures 3 and 6), and KL(human || model) of each image."""
+    probs = metrics.softmax(logits)
+    scores = metrics.kl_to_humans(probs, human)._asdict() | {"class_means": metrics.class_means(human, labels).tolist()}
+    return scores, metrics.per_image_kl_to_humans(probs, human).astype(np.float16)
+
+
+def tsne_input(embeddings: np.ndarray, dataset: data.Dataset) -> dict[str, np.ndarray]:
+    """The first principal components of the embeddings of four classes' test images (Figure 4)."""
     classes = TSNE_CLASSES.get(dataset.name, (0, 1, 2, 3))
     labels = dataset.test.labels
     chosen = np.concatenate([np.flatnonzero(labels == k)[:TSNE_IMAGES] for k in classes])
-    centred = features[chosen] - features[chosen].mean(0)
+    centred = embeddings[chosen] - embeddings[chosen].mean(0)
     dimensions = min(TSNE_DIMENSIONS, *centred.shape)
     _, _, directions = np.linalg.svd(centred, full_matrices=False)
     components = centred @ directions[:dimensions].T

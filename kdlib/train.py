@@ -23,7 +23,7 @@ from tqdm import tqdm
 from kdlib import KdlibError
 from kdlib.augment import augment, label, normalise
 from kdlib.distill import Labels, cross_entropy, kd_loss
-from kdlib.models import Classifier, ResNet18
+from kdlib.models import Classifier
 
 SECONDS_BETWEEN_CHECKPOINTS = 20
 PRECISIONS = ("float32", "bfloat16")
@@ -236,7 +236,7 @@ def training_step(
     autocast = functools.partial(
         torch.autocast, device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bfloat16"
     )
-    student = compiled(model) if device.type == "cuda" and isinstance(model, ResNet18) else model
+    student = compiled(model) if device.type == "cuda" else model
     if teacher is not None:
         teacher = teacher.to(device, memory_format=torch.channels_last).eval()
         seen_by_teacher = compiled(teacher) if device.type == "cuda" else teacher
