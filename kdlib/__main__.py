@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--set", action="append", default=[], metavar="NAME=VALUE", help=f"one of {', '.join(study.PARAMETERS)}"
         )
+    report.add_argument("--publish", action="store_true", help="then put the executed notebooks into book/")
     table = commands.add_parser("paper", help="print a table as the paper has it")
     table.add_argument("--table", type=int, required=True)
     table.set_defaults(command=lambda arguments: print(paper.as_text(arguments.table)))
@@ -47,10 +48,14 @@ def assignments(texts: list[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals:
             raise study.ParameterError(f"--set {text}: expected NAME=VALUE")
+        if name.strip() == "profile":
+            raise study.ParameterError(f"--set {text}: the profile is chosen by --profile")
         try:
             out[name.strip()] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise study.ParameterError(f"--set {text}: the value is not YAML") from error
+        if out[name.strip()] is None:
+            raise study.ParameterError(f"--set {text}: there is no value")
     return out
 
 
@@ -66,7 +71,8 @@ def run_chapters(arguments: argparse.Namespace) -> None:
 def build_report(arguments: argparse.Namespace) -> None:
     from kdlib import report  # papermill and Sphinx are not needed to make runs
 
-    page = report.build(arguments.profile, arguments.chapter, assignments(arguments.set))
+    overrides = assignments(arguments.set)
+    page = report.build(arguments.profile, arguments.chapter, overrides, publish=arguments.publish)
     print(f"The report: {page}")
 
 

@@ -308,7 +308,9 @@ def make(run: Run, device: str) -> None:
         title=run.key,
     )
     model.to(device)
-    predictions, scores = evaluate(model, dataset, train)
+    predictions, scores, embeddings = evaluate(model, dataset, train)
+    if isinstance(spec, Teacher):
+        predictions |= tsne_input(embeddings, dataset)
     aside = store() / ".making" / f"{run.key}-{os.getpid()}"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -338,8 +340,9 @@ def half(logits: Tensor) -> np.ndarray:
     return logits.cpu().numpy().astype(np.float16)
 
 
-def evaluate(model: models.Classifier, dataset: data.Dataset, train: TrainingSet) -> tuple[dict, dict]:
-    """Open the test sets, once: arrays to keep, and scores computed from those arrays as they are kept."""
+def evaluate(model: models.Classifier, dataset: data.Dataset, train: TrainingSet) -> tuple[dict, dict, np.ndarray]:
+    """Open the test sets, once: arrays to keep, scores computed from those arrays as they are kept, and the
+    penultimate embeddings (N, D) of the test set, which are too large to keep."""
     arrays: dict[str, np.ndarray] = {}
     scores: dict[str, dict] = {}
     for part, split in (("test", dataset.test), ("shifted", dataset.shifted)):
@@ -354,11 +357,10 @@ def evaluate(model: models.Classifier, dataset: data.Dataset, train: TrainingSet
             embeddings = features.cpu().numpy()
     gram = metrics.class_gram(embeddings, dataset.test.labels)
     arrays |= {"class_gram": gram.gram, "embedding_dim": np.int64(gram.dim)}
-    arrays |= tsne_input(embeddings, dataset)
     if dataset.human_counts is not None:
         human = dataset.human_counts / dataset.human_counts.sum(1, keepdims=True)
         scores["human"], arrays["human_kl"] = beside_humans(arrays["test_logits"], human, dataset.test.labels)
-    return arrays, scores
+    return arrays, scores, embeddings
 
 
 def beside_humans(logits: np.ndarray, human: np.ndarray, labels: np.ndarray) -> tuple[dict, np.ndarray]:

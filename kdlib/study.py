@@ -127,6 +127,7 @@ class Settings:
             peak_lr=own["peak_lr"],
             weight_decay=own["weight_decay"],
             precision=own["precision"],
+            clip_norm=own.get("clip_norm"),
         )
 
     def width(self, model: str) -> int:

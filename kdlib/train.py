@@ -38,7 +38,8 @@ class Recipe:
     """How a network is optimised: SGD with Nesterov momentum, the rate rising to its peak and falling to zero.
 
     `precision` is that of the forward pass under autocast; losses and everything reported are float32.
-    `warmup` is the share of the steps before the peak, where the rate rises from a fifth of it.
+    `warmup` is the share of the steps before the peak, where the rate rises from a fifth of it. `clip_norm` bounds
+    the norm of the whole gradient: the distillation term grows with the teacher's logits, whatever their scale.
     """
 
     epochs: int
@@ -48,6 +49,7 @@ class Recipe:
     precision: str
     momentum: float = 0.9
     warmup: float = 0.2
+    clip_norm: float | None = None
     label_smoothing: float = 0.0
     version: int = 1
 
@@ -257,6 +259,8 @@ def training_step(
         else:
             loss = kd_loss(logits, teacher_logits, labels, **asdict(distillation))
         loss.backward()
+        if recipe.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
         optimizer.step()
         correct = (logits.argmax(1) == rest[0]).float().mean()
         return torch.stack([loss.detach(), correct])

@@ -1,0 +1,368 @@
+"""Notebooks to executed notebooks to a book: what `python -m kdlib report` does.
+
+An edition is a profile with whatever was set beside it. It has a folder of its own under `_build/report/`:
+
+    <edition>/book/              a copy of `book/` with the chapters executed
+    <edition>/book/_build/html/  the pages built from them
+    <edition>/making/            the same while it is being made, or as far as it got where something failed
+    <edition>/build.log          what jupyter-book said
+
+`making` becomes `book` by a rename once everything has succeeded, so that a failure leaves the last good report as it
+was, and no report mixes chapters made with different settings.
+"""
+
+import ast
+import hashlib
+import html
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import yaml
+from filelock import FileLock, Timeout
+from jupyter_client.kernelspec import NoSuchKernel
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+
+from kdlib import KdlibError, runs, study
+from kdlib.runs import Run
+
+ROOT = Path(__file__).resolve().parent.parent
+KERNEL = "python3"  # of the environment that this runs in, whatever kernel a notebook was last opened with
+
+
+class ReportError(KdlibError, RuntimeError):
+    """A notebook or a book that can't be made into a report."""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A notebook's source, and what can be said of it without executing it."""
+
+    name: str  # the file's name after its number: students
+    source: Path
+    title: str
+    parameters: frozenset[str]  # assigned in its `parameters` cell
+
+    @property
+    def experiments(self) -> list[str]:
+        """Those of `study.CHAPTERS` whose runs it shows: its own, or all where it has none and draws on the others."""
+        return [self.name] if self.name in study.CHAPTERS else list(study.CHAPTERS)
+
+
+def build(profile: str, chapters: Iterable[str] | None, overrides: dict[str, Any], *, publish: bool = False) -> Path:
+    """Make the runs, execute the notebooks and build the book; returns its first page.
+
+    `chapters` are names such as "students", all if None; `overrides` are parameters beside the profile's. With
+    `publish`, the executed notebooks then replace those in `book/`. Everything that was given is checked first.
+    Raises `KdlibError` with one sentence; what was made of this edition before is then still there.
+    """
+    overrides = {name: value for name, value in overrides.items() if value is not None}
+    chosen = choose(find_chapters(), chapters)
+    given = {chapter.name: checked_parameters(chapter, profile, overrides) for chapter in chosen}
+    refuse_unread(overrides, chosen)
+    check_listed(chosen)
+    command = as_command(profile, chapters, overrides)
+
+    origins = {}
+    for chapter in chosen:
+        made = make_runs(chapter, profile, given[chapter.name])
+        origins[chapter.name] = origin(made)
+        print(f"{chapter.name}: {len(made)} runs in {runs.store()}", flush=True)
+
+    folder = ROOT / "_build" / "report" / edition(profile, overrides)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            making = folder / "making"
+            missing = stage(making, folder / "book", chosen)
+            write_config(making, announcement(profile, origin_of_all(origins.values()), command))
+            for chapter in chosen:
+                foot = page_foot(profile, origins[chapter.name], command)
+                execute(chapter, given[chapter.name], making / chapter.source.name, foot)
+            # Pages that are still to come are linked to from others: only a whole book can be without a warning.
+            build_pages(making, strict=not missing)
+            replace(making, folder / "book")
+    except Timeout as error:
+        raise ReportError(f"another process is making the report in {folder}: wait until it has ended") from error
+    if publish:
+        publish_chapters(folder / "book", chosen)
+    return folder / "book" / "_build" / "html" / "index.html"
+
+
+# ---------------------------------------------------------------- what is asked for
+
+
+def find_chapters() -> dict[str, Chapter]:
+    """The chapters by name, in the order of their numbers."""
+    found = (read_chapter(path) for path in sorted((ROOT / "notebooks").glob("[0-9]*_*.ipynb")))
+    chapters = {chapter.name: chapter for chapter in found}
+    if not chapters:
+        raise ReportError(f"no notebooks in {ROOT / 'notebooks'}: a report is made in a checkout of the project")
+    return chapters
+
+
+def read_chapter(path: Path) -> Chapter:
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except (OSError, ValueError, nbformat.ValidationError) as error:  # NotJSONError is a ValueError
+        raise ReportError(f"{path} can't be read as a notebook ({first_line(error)})") from error
+    return Chapter(path.stem.partition("_")[2], path, title(notebook, path.stem), declared(notebook, path))
+
+
+def title(notebook: nbformat.NotebookNode, otherwise: str) -> str:
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    heading = re.search(r"^# +(.+)$", text, re.MULTILINE)
+    return heading[1] if heading else otherwise
+
+
+def declared(notebook: nbformat.NotebookNode, path: Path) -> frozenset[str]:
+    """Names that the `parameters` cell assigns; none where there is no such cell."""
+    names: set[str] = set()
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or "parameters" not in cell.metadata.get("tags", []):
+            continue
+        try:
+            statements = ast.parse(cell.source).body
+        except SyntaxError as error:
+            raise ReportError(f"the parameters cell of {path} is not Python ({error.msg})") from error
+        for statement in statements:
+            targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return frozenset(names)
+
+
+def choose(found: dict[str, Chapter], names: Iterable[str] | None) -> list[Chapter]:
+    """The chapters asked for, in the book's order."""
+    wanted = set(found) if names is None else set(names)
+    for name in sorted(wanted - set(found)):
+        raise study.ParameterError(f"no chapter is called {name!r}: there are {', '.join(found)}")
+    return [chapter for chapter in found.values() if chapter.name in wanted]
+
+
+def checked_parameters(chapter: Chapter, profile: str, overrides: dict[str, Any]) -> dict[str, Any]:
+    """What of profile and `overrides` the chapter's notebook declares; raises `ParameterError` if any of them can't be."""
+    for experiment in chapter.experiments:
+        study.settings(experiment, profile, **overrides)
+    values = {"profile": profile, **overrides}
+    return {name: value for name, value in values.items() if name in chapter.parameters}
+
+
+def refuse_unread(overrides: dict[str, Any], chosen: list[Chapter]) -> None:
+    read = frozenset().union(*(chapter.parameters for chapter in chosen))
+    for name in overrides:
+        if name not in read:
+            names = ", ".join(chapter.name for chapter in chosen)
+            raise study.ParameterError(f"no notebook of {names} has the parameter {name!r} in its parameters cell")
+
+
+def check_listed(chosen: list[Chapter]) -> None:
+    """A page that the table of contents does not list would be executed and then left out."""
+    listed = set(toc_entries(ROOT / "book" / "_toc.yml"))
+    for chapter in chosen:
+        if chapter.source.stem not in listed:
+            raise ReportError(f"{chapter.source.name} is not listed in book/_toc.yml: add `- file: {chapter.source.stem}`")
+
+
+def edition(profile: str, overrides: dict[str, Any]) -> str:
+    """The name of an edition's folder: `demo`, or `demo-3fa9c1d2` where something was set beside the profile."""
+    if not overrides:
+        return profile
+    return f"{profile}-{hashlib.sha256(json.dumps(overrides, sort_keys=True).encode()).hexdigest()[:8]}"
+
+
+def as_command(profile: str, chapters: Iterable[str] | None, overrides: dict[str, Any]) -> str:
+    """The command that makes the same again."""
+    words = ["python", "-m", "kdlib", "report", "--profile", profile]
+    for name in chapters or ():
+        words += ["--chapter", name]
+    for name, value in overrides.items():
+        words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    return shlex.join(words)
+
+
+# ---------------------------------------------------------------- runs and where they come from
+
+
+def make_runs(chapter: Chapter, profile: str, given: dict[str, Any]) -> list[Run]:
+    """Train what the chapter shows and the store lacks: here, where progress is seen, and not within the notebook."""
+    overrides = {name: value for name, value in given.items() if name != "profile"}
+    made: dict[str, Run] = {}
+    for experiment in chapter.experiments:
+        settings = study.settings(experiment, profile, **overrides)
+        made |= {run.key: run for run in runs.ensure(study.CHAPTERS[experiment](settings), device=settings.device)}
+    return list(made.values())
+
+
+def origin(made: list[Run]) -> dict[str, list[str]]:
+    """Which data sets the runs are of, and which devices made them."""
+    return {
+        "data": sorted({run.spec.dataset for run in made}),
+        "devices": sorted({run.metrics["provenance"]["device"] for run in made}),
+    }
+
+
+def origin_of_all(origins: Iterable[dict[str, list[str]]]) -> dict[str, list[str]]:
+    each = list(origins)
+    return {part: sorted({one for origin in each for one in origin[part]}) for part in ("data", "devices")}
+
+
+def announcement(profile: str, origin: dict[str, list[str]], command: str) -> str:
+    """The line, in HTML, above every page of a staged book."""
+    facts = [f"data: {', '.join(origin['data'])}", f"networks trained on: {', '.join(origin['devices'])}"]
+    return f"<b>Edition {profile}</b> · {html.escape(' · '.join(facts))} · <code>{html.escape(command)}</code>"
+
+
+def page_foot(profile: str, origin: dict[str, list[str]], command: str) -> str:
+    """The same in Markdown, of one chapter and at its end: it stays with the notebook when that is published."""
+    return (
+        f"*Edition `{profile}`; data: {', '.join(origin['data'])}; "
+        f"networks trained on: {', '.join(origin['devices'])}; made by `{command}`.*"
+    )
+
+
+# ---------------------------------------------------------------- the staged book
+
+
+def stage(making: Path, last: Path, chosen: list[Chapter]) -> list[str]:
+    """Copy `book/` without its chapters, and put the other chapters of this edition in; returns what is missing.
+
+    A chapter that is not being made is taken from the last report of this edition, which was made with the same
+    settings; one that was never made gets a page that says so.
+    """
+    book = ROOT / "book"
+    shutil.rmtree(making, ignore_errors=True)
+    shutil.copytree(book, making, ignore=shutil.ignore_patterns("_build", "[0-9]*.ipynb", ".ipynb_checkpoints"))
+    missing = []
+    chosen_names = {chapter.source.stem for chapter in chosen}
+    titles = {chapter.source.stem: chapter.title for chapter in find_chapters().values()}
+    for entry in toc_entries(book / "_toc.yml"):
+        if entry in chosen_names or any((making / f"{entry}{suffix}").exists() for suffix in (".md", ".ipynb")):
+            continue
+        if (last / f"{entry}.ipynb").exists():
+            shutil.copyfile(last / f"{entry}.ipynb", making / f"{entry}.ipynb")
+        else:
+            missing.append(entry)
+            page = f"# {titles.get(entry, entry)}\n\nThis chapter has not been made in this edition.\n"
+            (making / f"{entry}.md").write_text(page)
+    return missing
+
+
+def toc_entries(path: Path) -> list[str]:
+    """Every `file` of a table of contents, without its suffix."""
+
+    def walk(node: Any) -> Iterable[str]:
+        if isinstance(node, dict):
+            if "file" in node:
+                yield node["file"].removesuffix(".md").removesuffix(".ipynb")
+            for child in node.values():
+                yield from walk(child)
+        elif isinstance(node, list):
+            for child in node:
+                yield from walk(child)
+
+    return list(walk(yaml.safe_load(path.read_text())))
+
+
+def write_config(making: Path, banner: str) -> None:
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config.setdefault("html", {})["announcement"] = banner
+    (making / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+
+# ---------------------------------------------------------------- notebooks and pages
+
+
+def execute(chapter: Chapter, given: dict[str, Any], target: Path, foot: str) -> None:
+    """Execute a chapter's notebook into `target`, in the project's folder, with a foot that says what it was made of."""
+    started = time.monotonic()
+    source = chapter.source.relative_to(ROOT)
+    kept = f"the last report stays as it was, and {target} shows how far this one got"
+    try:
+        notebook = papermill.execute_notebook(
+            chapter.source, target, given, kernel_name=KERNEL, cwd=ROOT, progress_bar=False
+        )
+    except PapermillExecutionError as error:
+        fault = f"{error.ename}: {first_line(error.evalue)}"
+        raise ReportError(f"{source} failed in its cell [{error.exec_count}] with {fault}; {kept}") from error
+    except (DeadKernelError, NoSuchKernel) as error:
+        raise ReportError(f"{source} could not be executed ({first_line(error)}); {kept}") from error
+    for text in tidy(notebook):
+        print(f"{source}: {text.rstrip()}", file=sys.stderr)
+    notebook.metadata["papermill"] = {"input_path": source.as_posix(), "parameters": given}
+    notebook.cells.append(nbformat.v4.new_markdown_cell(foot, id="edition"))
+    nbformat.write(notebook, target)
+    print(f"{source}: executed in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def tidy(notebook: nbformat.NotebookNode) -> list[str]:
+    """Take out what differs between two executions of the same; returns the warnings that cells wrote to stderr.
+
+    Those are for whoever executes the notebook, not for the reader, and they name files of this machine.
+    """
+    warnings = []
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+        tags = cell.metadata.get("tags", [])
+        if "injected-parameters" in tags:
+            cell.id = "given-parameters"
+            cell.metadata["tags"] = [*tags, "hide-input"]
+        if cell.cell_type == "code":
+            warnings += [output.text for output in cell.outputs if output.get("name") == "stderr"]
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    return warnings
+
+
+def build_pages(book: Path, *, strict: bool) -> None:
+    """Build the pages of a staged book; `strict` makes every warning an error."""
+    # In a process of its own, since Sphinx changes the state of the one that it runs in.
+    start = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(book)]
+    flags = ["-W", "-n", "--keep-going"] if strict else []
+    log = book.parent / "build.log"
+    with log.open("w") as file:
+        done = subprocess.run([*start, *flags], stdout=file, stderr=subprocess.STDOUT, cwd=ROOT)
+    if done.returncode:
+        lines = log.read_text(errors="replace").splitlines()
+        first = next((line for line in lines if "WARNING" in line or "ERROR" in line), "no warning is named")
+        raise ReportError(f"the book could not be built ({plain(first)}): see {log}; the last report stays as it was")
+
+
+def replace(making: Path, book: Path) -> None:
+    """Put what was made in the place of the last good report."""
+    old = making.with_name("old")
+    shutil.rmtree(old, ignore_errors=True)
+    if book.exists():
+        book.rename(old)
+    making.rename(book)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def publish_chapters(staged: Path, chosen: list[Chapter]) -> None:
+    """Copy executed notebooks into `book/`, each appearing by a rename."""
+    for chapter in chosen:
+        target = ROOT / "book" / chapter.source.name
+        aside = target.with_name(f".{target.name}.{os.getpid()}")
+        shutil.copyfile(staged / target.name, aside)
+        aside.replace(target)
+        print(f"published {target.relative_to(ROOT)}", flush=True)
+
+
+def first_line(fault: object) -> str:
+    return plain(next(iter(str(fault).strip().splitlines()), type(fault).__name__))
+
+
+def plain(text: str) -> str:
+    """Without the codes that colour a terminal."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text).strip()

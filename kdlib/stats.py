@@ -1,0 +1,308 @@
+"""From runs to intervals: over seeds, over images, and paired contrasts between arms over both.
+
+Arms share seeds (initialisation and order) and test images, so arms are compared in pairs, within a seed and on the
+same images. What would differ in a repetition is drawn by a hierarchical bootstrap:
+
+- images: the test set is resampled with replacement, the same resample for every arm and seed (the images are crossed
+  with the seeds, not nested in them). A metric made of sums over images is then a product with multinomial weights.
+- seeds: three seeds have ten resamples, whose spread is too narrow and too coarse for an interval. So this level is
+  drawn parametrically: residuals over seeds, times normal weights, widened to Student's t. With images that don't
+  matter, the interval of two arms is the paired t-interval, exactly. With more arms, their spread over seeds is pooled
+  as in a randomised block design: A arms and S seeds give (A - 1)(S - 1) degrees of freedom. That assumes that arms
+  spread alike over seeds, and is what makes three seeds worth having.
+
+With one seed, the interval covers images alone. Intervals of several contrasts are widened after Bonferroni.
+A is the number of arms, S of seeds, M of measured quantities an arm, B of image resamples, T = B * REPEATS of draws.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats as scipy_stats
+
+from kdlib import KdlibError
+
+LEVEL = 0.95
+RESAMPLES = 4000  # of the images
+REPEATS = 5  # draws of the seeds for each of them
+WEIGHTS_AT_ONCE = 4_000_000  # 16 MB of float32
+
+
+class StatsError(KdlibError, ValueError):
+    """Values that have no interval; the message says what was found and what was expected."""
+
+
+class Interval(NamedTuple):
+    """An estimate with its interval; `n` is the number of what was averaged (seeds or images)."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+# --- One group of values -------------------------------------------------------------------------------------
+
+
+def over_seeds(values: Iterable[float], level: float = LEVEL) -> Interval:
+    """Mean of one value a seed, with Student's t interval at `level`; of one seed, low and high are NaN.
+
+    >>> [round(x, 3) for x in over_seeds([0.90, 0.92, 0.94])]
+    [0.92, 0.87, 0.97, 3]
+    """
+    values = _vector(values, "seed")
+    n, mean = len(values), float(values.mean())
+    if n == 1:
+        return Interval(mean, np.nan, np.nan, 1)
+    half = float(scipy_stats.t.ppf((1 + _share(level)) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n))
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def over_images(values: Iterable[float], level: float = LEVEL) -> Interval:
+    """Mean of one value an image (right or wrong, or a loss), with its interval at `level` over the test images.
+
+    Of right and wrong alone it is Wilson's interval, which has a meaning at 0 and 1 too; of other values Student's t.
+    It says how much the mean would differ on other images of the kind, not how much between trainings.
+
+    >>> [round(x, 3) for x in over_images([True] * 90 + [False] * 10)]
+    [0.9, 0.826, 0.945, 100]
+    """
+    values = _vector(values, "image")
+    if np.isin(values, (0.0, 1.0)).all():
+        right, n = int(values.sum()), len(values)
+        band = scipy_stats.binomtest(right, n).proportion_ci(_share(level), method="wilson")
+        return Interval(right / n, float(band.low), float(band.high), n)
+    return over_seeds(values, level)
+
+
+# --- Resampling the images -----------------------------------------------------------------------------------
+
+
+def first(means: np.ndarray) -> np.ndarray:
+    """A quantity that is a plain mean over images, such as accuracy."""
+    return means[..., 0]
+
+
+@dataclass(frozen=True, eq=False)
+class Quantity:
+    """A number made of sums over images, so that a bootstrap of it is a product of matrices.
+
+    `value` turns means over images of `per_image` (N, F) into the number: means (..., F) -> (...). With `labels` (N,)
+    it gets them class by class, (..., K, F), each still divided by N: a column of ones gives the share of the class.
+    """
+
+    per_image: np.ndarray
+    value: Callable[[np.ndarray], np.ndarray] = first
+    labels: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if np.ndim(self.per_image) != 2 or np.size(self.per_image) == 0:
+            raise StatsError(f"per_image has shape {np.shape(self.per_image)}: expected (images, features)")
+        if not np.isfinite(self.per_image).all():
+            raise StatsError("per_image contains NaN or infinity: expected finite numbers")
+
+
+def resample_images(
+    quantities: Sequence[Quantity], resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """The quantities on the images as they are, (Q,), and on each resample of them, (B, Q).
+
+    All quantities are of one test set; every resample is the same for all of them.
+    """
+    sizes = {len(q.per_image) for q in quantities}
+    if len(sizes) != 1:
+        raise StatsError(f"quantities are of {sorted(sizes)} images: expected one test set")
+    (images,) = sizes
+    order, parts = _by_class(quantities, images)
+    features = [np.ascontiguousarray(q.per_image[order], dtype=np.float32) for q in quantities]
+    values = np.empty(len(quantities))
+    drawn = np.empty((resamples, len(quantities)))
+    everything = np.full((1, images), 1 / images)  # float64: what a table shows
+    for i, q in enumerate(quantities):
+        values[i] = _evaluate(q, everything, q.per_image[order].astype(np.float64), parts)[0]
+    row = 0
+    for weights in _multinomial(images, resamples, np.random.default_rng(seed)):
+        block = slice(row, row + len(weights))
+        for i, q in enumerate(quantities):
+            drawn[block, i] = _evaluate(q, weights, features[i], parts)
+        row += len(weights)
+    return values, drawn
+
+
+def _by_class(quantities: Sequence[Quantity], images: int) -> tuple[np.ndarray, list[slice]]:
+    """An order in which each class lies together, and where each lies."""
+    labels = [q.labels for q in quantities if q.labels is not None]
+    if not labels:
+        return np.arange(images), []
+    if any(len(one) != images or not np.array_equal(one, labels[0]) for one in labels):
+        raise StatsError("quantities have different labels: expected one test set")
+    order = np.argsort(labels[0], kind="stable")
+    _, starts = np.unique(labels[0][order], return_index=True)
+    return order, [slice(a, b) for a, b in zip(starts, [*starts[1:], images], strict=True)]
+
+
+def _evaluate(q: Quantity, weights: np.ndarray, features: np.ndarray, parts: list[slice]) -> np.ndarray:
+    if q.labels is None:
+        return q.value(weights @ features)
+    return q.value(np.stack([weights[:, part] @ features[part] for part in parts], axis=1))
+
+
+def _multinomial(images: int, resamples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """How often each image is drawn, over the number of images: float32 (b, N), b rows at a time."""
+    rows = max(1, WEIGHTS_AT_ONCE // images)
+    for start in range(0, resamples, rows):
+        b = min(rows, resamples - start)
+        chosen = rng.integers(images, size=(b, images), dtype=np.int32)
+        chosen += (np.arange(b, dtype=np.int32) * images)[:, None]
+        counts = np.bincount(chosen.ravel(), minlength=b * images).reshape(b, images)
+        yield counts.astype(np.float32) / np.float32(images)
+
+
+# --- Arms over seeds and images ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Arms:
+    """What was measured of each arm and seed, and what the bootstrap draws of it."""
+
+    values: np.ndarray  # (A, S, M)
+    resampled: np.ndarray  # (B, A, S, M) over images; NaN for a quantity that can't be resampled (see `arms`)
+    over_seeds: np.ndarray  # (T, A, M): deviations of the means over seeds; 0 with one seed
+
+    @property
+    def seeds(self) -> int:
+        return self.values.shape[1]
+
+    def contrast(self, weights: np.ndarray, *, level: float = LEVEL, comparisons: int = 1) -> Interval:
+        """The weighted sum of the arms' means over seeds, `weights` (A, M), as one of `comparisons` in a family."""
+        weights = np.asarray(weights, dtype=np.float64)
+        if weights.shape != self.values[:, 0].shape:
+            raise StatsError(f"weights has shape {weights.shape}: expected {self.values[:, 0].shape}, arms by quantities")
+        used = weights != 0  # so that NaN stays with the quantity that has it
+        estimate = float(self.values.mean(axis=1)[used] @ weights[used])
+        by_seed = self.resampled.transpose(0, 2, 1, 3)[:, :, used] @ weights[used]  # (B, S)
+        images = _without_interaction(by_seed)
+        draws = estimate + np.tile(images, REPEATS) + self.over_seeds[:, used] @ weights[used]
+        return _interval(estimate, draws, self.seeds, level, comparisons)
+
+    def rank_correlation(self, x: int, y: int, *, level: float = LEVEL, comparisons: int = 1) -> Interval:
+        """Spearman's correlation over the arms between the means over seeds of quantities `x` and `y`, -1..1.
+
+        The interval is on the wide side: noise on either quantity only blurs ranks, and what images and seeds do
+        together counts twice.
+        """
+        means = self.values.mean(axis=1)
+        draws = means + np.tile(_centred(self.resampled.mean(axis=2)), (REPEATS, 1, 1)) + self.over_seeds
+        estimate = float(spearman(means[:, x], means[:, y]))
+        return _interval(estimate, spearman(draws[..., x], draws[..., y]), self.seeds, level, comparisons)
+
+
+def arms(values: np.ndarray, resampled: np.ndarray, seed: int = 0) -> Arms:
+    """Arms from what was measured, `values` (A, S, M), and that on resamples of the images, `resampled` (B, A, S, M).
+
+    A quantity that is not made of sums over stored images has NaN in `resampled`: its interval covers the seeds
+    alone, and with one seed it has none.
+    """
+    values, resampled = np.asarray(values, dtype=np.float64), np.asarray(resampled, dtype=np.float64)
+    if values.ndim != 3 or values.size == 0 or resampled.shape[1:] != values.shape:
+        raise StatsError(f"values has shape {values.shape}, resampled {resampled.shape}: expected (A, S, M), (B, A, S, M)")
+    if not np.isfinite(values).all():
+        raise StatsError("values contains NaN or infinity: expected a finite number for each arm, seed and quantity")
+    if values.shape[1] > 1:
+        resampled = np.where(np.isnan(resampled), values, resampled)
+    rng = np.random.default_rng([seed, 1])
+    return Arms(values, resampled, _seed_deviations(values, len(resampled) * REPEATS, rng))
+
+
+def paired(ours: np.ndarray, others: np.ndarray, *, level: float = LEVEL, comparisons: int = 1) -> Interval:
+    """Mean of `ours` less mean of `others`, each one value a seed and image, (S, N), of the same seeds and images.
+
+    >>> right = np.tile([1.0, 1.0, 1.0, 0.0], (2, 25))
+    >>> paired(right, 1 - right).mean
+    0.5
+    """
+    values = np.stack([np.atleast_2d(ours), np.atleast_2d(others)])
+    _, seeds, images = values.shape
+    flat = values.reshape(-1, images)
+    means, drawn = resample_images([Quantity(one[:, None]) for one in flat])
+    both = arms(means.reshape(2, seeds, 1), drawn.reshape(-1, 2, seeds, 1))
+    return both.contrast(np.array([[1.0], [-1.0]]), level=level, comparisons=comparisons)
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Spearman's rank correlation over the last axis, ties sharing their mean rank; 0 where one side is constant.
+
+    >>> float(spearman(np.array([1, 2, 3]), np.array([10, 30, 20])))
+    0.5
+    """
+    rx, ry = (_centred(scipy_stats.rankdata(side, axis=-1), axis=-1) for side in (x, y))
+    norm = np.sqrt((rx**2).sum(-1) * (ry**2).sum(-1))
+    return np.clip((rx * ry).sum(-1) / np.where(norm == 0, 1, norm), -1, 1)
+
+
+def _seed_deviations(values: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """How far means over other seeds would lie, (T, A, M): what arms share, and what is each arm's own.
+
+    The two are independent in a block design. The first cancels in a contrast within a quantity; between
+    quantities (a student against its teacher) it is what remains.
+    """
+    n_arms, seeds, measured = values.shape
+    if seeds == 1:
+        return np.zeros((draws, n_arms, measured))
+    common = values.mean(axis=0)  # (S, M)
+    own = values - common - values.mean(axis=1, keepdims=True) + common.mean(axis=0)
+    shared = _t_noise(common - common.mean(axis=0), seeds - 1, (draws,), rng)
+    shifts = shared[:, None, :] / np.sqrt(seeds)
+    if n_arms == 1:
+        return shifts
+    each = _t_noise(own.reshape(-1, measured), (n_arms - 1) * (seeds - 1), (draws, n_arms), rng)
+    return shifts + _centred(each, axis=1) / np.sqrt(seeds)
+
+
+def _t_noise(residuals: np.ndarray, dof: int, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Draws of Student's t with the covariance of `residuals` (R, M) as scale; one chi-square for each first index."""
+    normal = rng.standard_normal((*shape, len(residuals))) @ residuals / np.sqrt(dof)
+    widening = np.sqrt(dof / rng.chisquare(dof, size=shape[0]))
+    return normal * widening.reshape(-1, *[1] * (normal.ndim - 1))
+
+
+def _without_interaction(by_seed: np.ndarray) -> np.ndarray:
+    """Deviations of the mean over seeds on each resample, (B,), of a contrast on each resample and seed, (B, S).
+
+    How images and seeds act together (an image that one training happens to get right) is in the spread over seeds
+    already: its share of the variance is taken out here, or it would count twice.
+    """
+    mean = by_seed.mean(axis=1)
+    deviations, seeds = _centred(mean), by_seed.shape[1]
+    variance = deviations.var()
+    if seeds == 1 or not variance > 0:
+        return deviations
+    interaction = _centred(by_seed - mean[:, None]).var(axis=0).sum() / (seeds - 1)
+    return deviations * np.sqrt(max(0.0, 1 - interaction / (seeds * variance)))
+
+
+def _interval(estimate: float, draws: np.ndarray, n: int, level: float, comparisons: int) -> Interval:
+    tail = (1 - _share(level)) / (2 * comparisons)
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return Interval(estimate, float(low), float(high), n)
+
+
+def _centred(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    return values - values.mean(axis=axis, keepdims=True)
+
+
+def _share(level: float) -> float:
+    if not 0 < level < 1:
+        raise StatsError(f"level is {level}: expected a share between 0 and 1, such as 0.95")
+    return level
+
+
+def _vector(values: Any, unit: str) -> np.ndarray:
+    values = np.asarray(values if isinstance(values, np.ndarray) else list(values), dtype=np.float64)
+    if values.ndim != 1 or values.size == 0:
+        raise StatsError(f"values has shape {values.shape}: expected one number for each {unit}, and at least one")
+    if not np.isfinite(values).all():
+        raise StatsError(f"values contains NaN or infinity: expected a finite number for each {unit}")
+    return values
