@@ -15,6 +15,7 @@ import ast
 import hashlib
 import html
 import json
+import logging
 import os
 import re
 import shlex
@@ -39,6 +40,8 @@ from kdlib import KdlibError, runs, study
 from kdlib.runs import Run
 
 ROOT = Path(__file__).resolve().parent.parent
+# papermill warns of parameters as unknown whose annotation it can't read; unknown ones are refused here before.
+logging.getLogger("papermill").setLevel(logging.ERROR)
 KERNEL = "python3"  # of the environment that this runs in, whatever kernel a notebook was last opened with
 
 
@@ -152,7 +155,7 @@ def choose(found: dict[str, Chapter], names: Iterable[str] | None) -> list[Chapt
 
 
 def checked_parameters(chapter: Chapter, profile: str, overrides: dict[str, Any]) -> dict[str, Any]:
-    """What of profile and `overrides` the chapter's notebook declares; raises `ParameterError` if any of them can't be."""
+    """What of profile and `overrides` the notebook declares; raises `ParameterError` if any of them can't be."""
     for experiment in chapter.experiments:
         study.settings(experiment, profile, **overrides)
     values = {"profile": profile, **overrides}
@@ -172,7 +175,8 @@ def check_listed(chosen: list[Chapter]) -> None:
     listed = set(toc_entries(ROOT / "book" / "_toc.yml"))
     for chapter in chosen:
         if chapter.source.stem not in listed:
-            raise ReportError(f"{chapter.source.name} is not listed in book/_toc.yml: add `- file: {chapter.source.stem}`")
+            page = chapter.source.stem
+            raise ReportError(f"{chapter.source.name} is not listed in book/_toc.yml: add `- file: {page}` to it")
 
 
 def edition(profile: str, overrides: dict[str, Any]) -> str:
@@ -196,7 +200,7 @@ def as_command(profile: str, chapters: Iterable[str] | None, overrides: dict[str
 
 
 def make_runs(chapter: Chapter, profile: str, given: dict[str, Any]) -> list[Run]:
-    """Train what the chapter shows and the store lacks: here, where progress is seen, and not within the notebook."""
+    """Train what the chapter shows and the store lacks, here, where progress is seen, and not in the notebook."""
     overrides = {name: value for name, value in given.items() if name != "profile"}
     made: dict[str, Run] = {}
     for experiment in chapter.experiments:
@@ -285,13 +289,20 @@ def write_config(making: Path, banner: str) -> None:
 
 
 def execute(chapter: Chapter, given: dict[str, Any], target: Path, foot: str) -> None:
-    """Execute a chapter's notebook into `target`, in the project's folder, with a foot that says what it was made of."""
+    """Execute a chapter's notebook into `target`, in the project's folder, and add its foot."""
     started = time.monotonic()
     source = chapter.source.relative_to(ROOT)
     kept = f"the last report stays as it was, and {target} shows how far this one got"
     try:
         notebook = papermill.execute_notebook(
-            chapter.source, target, given, kernel_name=KERNEL, cwd=ROOT, progress_bar=False
+            chapter.source,
+            target,
+            given,
+            kernel_name=KERNEL,
+            language="python",
+            cwd=ROOT,
+            progress_bar=False,
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # no warning about the local connection at each start
         )
     except PapermillExecutionError as error:
         fault = f"{error.ename}: {first_line(error.evalue)}"

@@ -115,20 +115,31 @@ def resample_images(
     if len(sizes) != 1:
         raise StatsError(f"quantities are of {sorted(sizes)} images: expected one test set")
     (images,) = sizes
-    order, parts = _by_class(quantities, images)
-    features = [np.ascontiguousarray(q.per_image[order], dtype=np.float32) for q in quantities]
-    values = np.empty(len(quantities))
-    drawn = np.empty((resamples, len(quantities)))
-    everything = np.full((1, images), 1 / images)  # float64: what a table shows
-    for i, q in enumerate(quantities):
-        values[i] = _evaluate(q, everything, q.per_image[order].astype(np.float64), parts)[0]
-    row = 0
-    for weights in _multinomial(images, resamples, np.random.default_rng(seed)):
-        block = slice(row, row + len(weights))
+    order, classes = _by_class(quantities, images)
+    plain, labelled = (_stacked(quantities, order, kept) for kept in (False, True))
+
+    def evaluate(weights: np.ndarray, dtype: type) -> np.ndarray:
+        means = {False: weights @ plain.astype(dtype, copy=False)}
+        if labelled.size:
+            rows = labelled.astype(dtype, copy=False)
+            means[True] = np.stack([weights[:, part] @ rows[part] for part in classes], axis=1)
+        out, column = np.empty((len(weights), len(quantities))), {False: 0, True: 0}
         for i, q in enumerate(quantities):
-            drawn[block, i] = _evaluate(q, weights, features[i], parts)
-        row += len(weights)
-    return values, drawn
+            kind, width = q.labels is not None, q.per_image.shape[1]
+            out[:, i] = q.value(means[kind][..., column[kind] : column[kind] + width])
+            column[kind] += width
+        return out
+
+    values = evaluate(np.full((1, images), 1 / images), np.float64)[0]
+    plain, labelled = plain.astype(np.float32), labelled.astype(np.float32)
+    weights = _multinomial(images, resamples, np.random.default_rng(seed))
+    return values, np.concatenate([evaluate(block, np.float32) for block in weights])
+
+
+def _stacked(quantities: Sequence[Quantity], order: np.ndarray, labelled: bool) -> np.ndarray:
+    """Features of all quantities with or without labels, (N, sum of F): one product serves them all."""
+    chosen = [q.per_image[order] for q in quantities if (q.labels is not None) == labelled]
+    return np.concatenate([np.empty((len(order), 0)), *chosen], axis=1)
 
 
 def _by_class(quantities: Sequence[Quantity], images: int) -> tuple[np.ndarray, list[slice]]:
@@ -141,12 +152,6 @@ def _by_class(quantities: Sequence[Quantity], images: int) -> tuple[np.ndarray, 
     order = np.argsort(labels[0], kind="stable")
     _, starts = np.unique(labels[0][order], return_index=True)
     return order, [slice(a, b) for a, b in zip(starts, [*starts[1:], images], strict=True)]
-
-
-def _evaluate(q: Quantity, weights: np.ndarray, features: np.ndarray, parts: list[slice]) -> np.ndarray:
-    if q.labels is None:
-        return q.value(weights @ features)
-    return q.value(np.stack([weights[:, part] @ features[part] for part in parts], axis=1))
 
 
 def _multinomial(images: int, resamples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -179,7 +184,8 @@ class Arms:
         """The weighted sum of the arms' means over seeds, `weights` (A, M), as one of `comparisons` in a family."""
         weights = np.asarray(weights, dtype=np.float64)
         if weights.shape != self.values[:, 0].shape:
-            raise StatsError(f"weights has shape {weights.shape}: expected {self.values[:, 0].shape}, arms by quantities")
+            expected = self.values[:, 0].shape
+            raise StatsError(f"weights has shape {weights.shape}: expected {expected}, arms by quantities")
         used = weights != 0  # so that NaN stays with the quantity that has it
         estimate = float(self.values.mean(axis=1)[used] @ weights[used])
         by_seed = self.resampled.transpose(0, 2, 1, 3)[:, :, used] @ weights[used]  # (B, S)
@@ -207,7 +213,8 @@ def arms(values: np.ndarray, resampled: np.ndarray, seed: int = 0) -> Arms:
     """
     values, resampled = np.asarray(values, dtype=np.float64), np.asarray(resampled, dtype=np.float64)
     if values.ndim != 3 or values.size == 0 or resampled.shape[1:] != values.shape:
-        raise StatsError(f"values has shape {values.shape}, resampled {resampled.shape}: expected (A, S, M), (B, A, S, M)")
+        found = f"values has shape {values.shape}, resampled {resampled.shape}"
+        raise StatsError(f"{found}: expected (A, S, M) and (B, A, S, M)")
     if not np.isfinite(values).all():
         raise StatsError("values contains NaN or infinity: expected a finite number for each arm, seed and quantity")
     if values.shape[1] > 1:
@@ -220,7 +227,7 @@ def paired(ours: np.ndarray, others: np.ndarray, *, level: float = LEVEL, compar
     """Mean of `ours` less mean of `others`, each one value a seed and image, (S, N), of the same seeds and images.
 
     >>> right = np.tile([1.0, 1.0, 1.0, 0.0], (2, 25))
-    >>> paired(right, 1 - right).mean
+    >>> round(paired(right, 1 - right).mean, 6)
     0.5
     """
     values = np.stack([np.atleast_2d(ours), np.atleast_2d(others)])

@@ -133,6 +133,10 @@ class Settings:
     def width(self, model: str) -> int:
         return self.networks[model]["width"]
 
+    def seeds_of(self, student: str) -> tuple[int, ...]:
+        """The seeds of one architecture's students: all, unless the profile has fewer for it."""
+        return tuple(self.networks[student].get("student_seeds", self.seeds))
+
 
 PARAMETERS = {f.name: f.metadata for f in fields(Settings) if f.metadata}
 
@@ -155,6 +159,9 @@ def settings(chapter: str, profile: str = "demo", **overrides: Any) -> Settings:
     values = yaml.safe_load(profile_text(profile))
     values |= values.pop("chapters").get(chapter, {})
     values |= {name: value for name, value in overrides.items() if value is not None}
+    if overrides.get("seeds") is not None:  # a reader's seeds are for every network
+        for network in values["networks"].values():
+            network.pop("student_seeds", None)
     values["profile"] = profile
     checked = {name: meta["convert"](name, values[name]) for name, meta in PARAMETERS.items()}
     return Settings(**checked, networks=values["networks"])
@@ -223,6 +230,8 @@ def students(s: Settings) -> list[Spec]:
     specs: list[Spec] = []
     for seed in s.seeds:
         for model in s.students:
+            if seed not in s.seeds_of(model):
+                continue
             for reduction in s.reductions:
                 specs += [student(s, model, teacher(s, a, seed), reduction) for a in s.augmentations]
                 specs.append(student(s, model, random_teacher(s, seed), reduction))

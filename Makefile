@@ -1,0 +1,30 @@
+# make report   the environment, the runs, the notebooks and the book of one edition; prints where the page is
+# make test     the environment and the tests
+# make book     the committed edition, from notebooks that are already executed
+PROFILE ?= demo
+# more for the command: make report ARGS="--chapter students --set student_epochs=2", make test ARGS="-k report"
+ARGS ?=
+# the first Python that is new enough, unless one is given
+PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 python3.11,\
+	$(shell $(python) -c 'import sys; sys.version_info >= (3, 11) and print("$(python)")' 2>/dev/null)))
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: report test book
+report: $(READY)
+	$(BIN)/python -m kdlib report --profile $(PROFILE) $(ARGS)
+
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+book: $(READY)
+	$(BIN)/jupyter-book build book
+
+# Done again only where the list of packages or of their versions has changed.
+$(READY): requirements.txt constraints.txt
+	$(if $(PYTHON),,$(error Python 3.11 or later is needed and none was found: make PYTHON=/path/to/python))
+	$(PYTHON) -m venv .venv
+	@echo "Installing packages into .venv; the first time takes minutes"
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt -c constraints.txt
+	touch $@

@@ -1,0 +1,709 @@
+"""The paper's tables with our numbers beside them: lists of runs -> data frames -> MyST Markdown.
+
+A comparison is a tidy data frame, one number of ours a row. Its first columns say what is compared (`LABELS`), the
+others (`VALUES`) hold the paper's number, ours with its interval, their difference and the number of seeds. `render`
+turns any such frame into a table of the book. Runs are told apart by their specs alone: who pupil and teacher are,
+what was done to whose images, and under which form of the loss.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from kdlib import KdlibError, augment, metrics, paper, stats
+from kdlib.runs import Run, Student, Teacher
+from kdlib.study import Settings
+
+LABELS = ("test_set", "network", "loss", "by", "metric", "arm", "variant")
+VALUES = (
+    "paper", "printed", "paper_set", "ours", "low", "high", "n", "over", "difference", "absent", "digits",
+)  # fmt: skip
+
+BASELINE = "none"
+ARM_NAMES = {
+    "none": "none (baseline)",
+    "crop_flip": "crop and flip",
+    "cutout": "Cutout",
+    "mixup": "MixUp",
+    "cutmix": "CutMix",
+    "alone": "no teacher: labels alone",
+    "random": "a random teacher",
+}
+CONTROLS = ("alone", "random")
+NETWORK_NAMES = {"resnet18": "ResNet-18", "lenet": "LeNet", "alexnet": "AlexNet"}
+VARIANT_NAMES = {
+    "": "ours",
+    "batchmean": "formula",
+    "mean": "released code",
+    "table": "as in the table",
+    "pairs": "means over pairs",
+    "printed": "as printed",
+    "teacher": "teacher augmented",
+    "student": "student augmented",
+    "both": "both augmented",
+}
+TEST_SETS = {
+    ("cifar10", "test"): "CIFAR-10",
+    ("cifar10", "shifted"): "CINIC-10",
+    ("mnist", "test"): "MNIST",
+    ("digits", "test"): "digits",
+    ("digits", "shifted"): "corrupted digits",
+}
+PAPER_SETS = {"cifar10": "CIFAR-10", "cinic10": "CINIC-10", "mnist": "MNIST"}
+# Which of our test sets stands beside which of the paper's.
+COUNTERPARTS = {"cifar10": "test", "cinic10": "shifted", "mnist": "test"}
+COLUMN_NAMES = {
+    "test_set": "Test set", "network": "Network", "loss": "Loss", "by": "Classes", "metric": "Metric", "arm": "Augmentation",
+}  # fmt: skip
+NOT_RUN = "not run"
+MISSING = "–"
+
+
+class TableError(KdlibError, ValueError):
+    """Runs that cannot stand in one table."""
+
+
+class Markdown(str):
+    """MyST Markdown that a notebook renders when a cell ends with it."""
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
+# ---------------------------------------------------------------- names
+
+
+def arm_name(arm: str) -> str:
+    """How an arm or a control is called on the page.
+
+    >>> arm_name("crop_flip+cutmix")
+    'crop and flip + CutMix'
+    """
+    return ARM_NAMES[arm] if arm in ARM_NAMES else " + ".join(ARM_NAMES.get(one, one) for one in arm.split("+"))
+
+
+def network_name(model: str) -> str:
+    return NETWORK_NAMES.get(model, model)
+
+
+def test_set_name(dataset: str, part: str) -> str:
+    """How a test set is called: `part` is `test` or `shifted`."""
+    return TEST_SETS.get((dataset, part), f"{dataset}, {part} set")
+
+
+def listing(items: Iterable) -> str:
+    """Items as a sentence lists them.
+
+    >>> listing([0, 1, 2])
+    '0, 1 and 2'
+    """
+    *first, last = map(str, items)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+# ---------------------------------------------------------------- runs by arm
+
+
+def teachers_by_arm(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Teachers by the text of their arm, in the order in which the arms appear."""
+    return _grouped((augment.label(run.spec.augmentations), run) for run in runs if isinstance(run.spec, Teacher))
+
+
+def students_by_arm(
+    runs: Iterable[Run], model: str, reduction: str, augmented: str = "teacher"
+) -> dict[str, list[Run]]:
+    """Students of one architecture under one form of the loss, by arm.
+
+    `augmented` says whose images are: the `teacher`'s alone (Tables 1, 2, 4 and 6), the `student`'s alone (Table 7),
+    or `both`, in the same way (Table 8). Students of a random teacher are a control, not an arm.
+    """
+    if augmented not in ("teacher", "student", "both"):
+        raise TableError(f"augmented is {augmented!r}: expected teacher, student or both")
+    found = []
+    for run in runs:
+        spec = run.spec
+        if not isinstance(spec, Student) or spec.model != model or spec.reduction != reduction or not _taught(spec):
+            continue
+        of, own = spec.teacher.augmentations, spec.augmentations
+        if own == {"teacher": (), "student": own if of == () else None, "both": of}[augmented]:
+            found.append((augment.label(own if augmented == "student" else of), run))
+    return _grouped(found)
+
+
+def controls(runs: Iterable[Run], model: str, reduction: str) -> dict[str, list[Run]]:
+    """What a student is worth without a teacher (`alone`), and of a teacher that was never trained (`random`)."""
+    found = []
+    for run in runs:
+        spec = run.spec
+        if spec.model == model and isinstance(spec, Teacher):
+            found.append(("alone", run))
+        elif spec.model == model and spec.reduction == reduction and not _taught(spec):
+            found.append(("random", run))
+    return _grouped(found)
+
+
+def reductions(runs: Iterable[Run]) -> list[str]:
+    """The forms of the loss among the runs, in order of appearance."""
+    return list(dict.fromkeys(run.spec.reduction for run in runs if isinstance(run.spec, Student)))
+
+
+def networks(n: int, runs: Iterable[Run]) -> list[str]:
+    """The student architectures of the paper's Table `n`, then any other among the runs."""
+    roles = [role for role in dict.fromkeys(paper.load().query("table == @n")["role"]) if role != "teacher"]
+    return list(dict.fromkeys([*roles, *(run.spec.model for run in runs if isinstance(run.spec, Student))]))
+
+
+def is_control(run: Run) -> bool:
+    """Whether a run is a network without a teacher, or the student of a random one."""
+    return isinstance(run.spec, Teacher) or not _taught(run.spec)
+
+
+def _taught(spec: Student) -> bool:
+    return spec.teacher.recipe.epochs > 0
+
+
+def _grouped(pairs: Iterable[tuple[str, Run]]) -> dict[str, list[Run]]:
+    groups: dict[str, dict[int, Run]] = {}
+    for name, run in pairs:
+        by_seed = groups.setdefault(name, {})
+        if by_seed.setdefault(run.spec.seed, run).key != run.key:
+            raise TableError(
+                f"two runs of {name} have seed {run.spec.seed} ({by_seed[run.spec.seed].key}, {run.key}): "
+                f"pass the runs of one setting"
+            )
+    return {name: list(by_seed.values()) for name, by_seed in groups.items()}
+
+
+# ---------------------------------------------------------------- measures
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of a run on one of its test sets, None where the data set has no such part."""
+
+    label: str
+    of_run: Callable[[Run, str], float | None]
+    of_images: Callable[[Run, str], np.ndarray] | None = None  # one value an image, where the number is their mean
+    paper: str = ""  # its name in paper.csv
+    absent: str = "no such test set"
+    bounded: bool = False  # to 0..1, beyond which its interval has no meaning
+
+
+def _scored(name: str) -> Callable[[Run, str], float | None]:
+    return lambda run, part: run.metrics.get(part, {}).get(name)
+
+
+def _correct(run: Run, part: str) -> np.ndarray:
+    return run.predictions[f"{part}_logits"].argmax(axis=1) == run.predictions[f"{part}_labels"]
+
+
+def _losses(run: Run, part: str) -> np.ndarray:
+    logits = run.predictions[f"{part}_logits"].astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    of_label = np.take_along_axis(logits, run.predictions[f"{part}_labels"][:, None].astype(int), axis=1)[:, 0]
+    return np.log(np.exp(logits).sum(axis=1)) - of_label
+
+
+def _human_kl(run: Run, part: str) -> float | None:
+    return run.metrics["human"]["human_model"] if "human" in run.metrics else None
+
+
+def _released_human_kl(run: Run, part: str) -> float | None:
+    if "human" not in run.metrics:
+        return None
+    matrix = metrics.class_kl_matrix(
+        metrics.softmax(run.predictions["test_logits"]),
+        np.array(run.metrics["human"]["class_means"]),
+        run.predictions["test_labels"],
+        form="released",
+    )
+    return float(np.diag(matrix).mean())
+
+
+def class_gram(run: Run) -> metrics.ClassGram:
+    """What cohesion and adhesion need of a run's embeddings of the test images."""
+    kept = run.predictions
+    return metrics.ClassGram(
+        kept["class_gram"], np.bincount(kept["test_labels"], minlength=len(kept["class_gram"])),
+        int(kept["embedding_dim"]),
+    )  # fmt: skip
+
+
+def _in_class_space(name: str, convention: str) -> Callable[[Run, str], float]:
+    return lambda run, part: getattr(metrics, name)(class_gram(run), convention=convention)
+
+
+ACCURACY = Measure("accuracy", _scored("accuracy"), _correct, "accuracy", bounded=True)
+PRECISION = Measure("precision", _scored("precision"), None, "precision", bounded=True)
+RECALL = Measure("recall", _scored("recall"), None, "recall", bounded=True)
+F1 = Measure("F1", _scored("f1"), None, "f1", bounded=True)
+LOSS = Measure("loss", _scored("nll"), _losses, "loss")
+ECE = Measure("ECE", _scored("ece"), None, "ece", bounded=True)
+HUMAN_KL = Measure(
+    "KLD", _human_kl, lambda run, part: run.predictions["human_kl"], "kl_to_humans", "no human labels"
+)
+RELEASED_HUMAN_KL = Measure("KLD, by class", _released_human_kl, None, "kl_to_humans", "no human labels")
+SEPARABILITY = {
+    by: Measure("S_f", _scored(f"class_separability_{by}"), None, "class_separability") for by in ("true", "predicted")
+}
+
+
+# ---------------------------------------------------------------- comparisons
+
+
+Groups = Mapping[str, Sequence[Run]]  # runs of one arm each, over seeds
+
+
+def compare(
+    n: int,
+    role: str,
+    groups: Mapping[str, Groups],
+    measures: Sequence[Measure],
+    test_sets: Sequence[str],
+    *,
+    digits: int = 3,
+    beside_paper: bool = True,
+    **labels: str,
+) -> pd.DataFrame:
+    """One row for each test set of the paper's Table `n`, measure, arm and variant.
+
+    `groups` maps a variant (a form of the loss, a convention) to its arms. Arms that the paper has and `groups` lacks
+    are rows too, not run. `labels` are further label columns, constant in this frame.
+    """
+    dataset = _dataset(run for arms in groups.values() for one in arms.values() for run in one)
+    published = paper.load().query("table == @n and role == @role").set_index(["test_set", "metric", "model"])
+    ours = [name for arms in groups.values() for name in arms]
+    of_paper = list(dict.fromkeys(published.index.get_level_values("model")))
+    arms = dict.fromkeys([*of_paper, *(a for a in ours if a not in CONTROLS), *(a for a in ours if a in CONTROLS)])
+    rows = []
+    for paper_set in test_sets:
+        part = COUNTERPARTS[paper_set]
+        for measure in measures:
+            for arm in arms:
+                cell = published["printed"].get((paper_set, measure.paper, arm)) if beside_paper else None
+                for variant, by_arm in groups.items():
+                    measured = measure_over(by_arm.get(arm, ()), measure, part)
+                    same = TEST_SETS.get((dataset, part)) == PAPER_SETS[paper_set]
+                    value = float(cell) if cell else np.nan
+                    rows.append(
+                        {"test_set": test_set_name(dataset, part) if dataset else PAPER_SETS[paper_set]}
+                        | labels
+                        | {"metric": measure.label, "arm": arm, "variant": variant}
+                        | {"paper": value, "printed": cell or "", "paper_set": PAPER_SETS[paper_set]}
+                        | measured
+                        | {"difference": measured["ours"] - value if same else np.nan, "digits": digits}
+                    )
+    return pd.DataFrame(rows)
+
+
+def measure_over(runs: Sequence[Run], measure: Measure, part: str) -> dict:
+    """Ours: the mean over seeds with its interval; of one seed, the interval over images where there is one."""
+    out = {"ours": np.nan, "low": np.nan, "high": np.nan, "n": len(runs), "over": "", "absent": ""}
+    values = [measure.of_run(run, part) for run in runs]
+    if not values:
+        return out | {"absent": NOT_RUN}
+    if None in values:
+        return out | {"absent": measure.absent, "n": 0}
+    found = stats.over_seeds(values)
+    if len(values) > 1:
+        low, high = (max(found.low, 0.0), min(found.high, 1.0)) if measure.bounded else (found.low, found.high)
+        return out | {"ours": found.mean, "low": low, "high": high, "over": "seeds"}
+    if measure.of_images is None:
+        return out | {"ours": found.mean}
+    band = stats.over_images(measure.of_images(runs[0], part))
+    return out | {"ours": found.mean, "low": band.low, "high": band.high, "over": "images"}
+
+
+def _dataset(runs: Iterable[Run]) -> str:
+    names = {run.spec.dataset for run in runs}
+    if len(names) > 1:
+        raise TableError(f"the runs are of {listing(sorted(names))}: a table is of one data set")
+    return names.pop() if names else ""
+
+
+def _of_students(runs: Sequence[Run], model: str, augmented: str = "teacher", control: bool = True) -> dict[str, Groups]:
+    return {
+        form: students_by_arm(runs, model, form, augmented) | (controls(runs, model, form) if control else {})
+        for form in reductions(runs)
+    }
+
+
+def table1_teachers(runs: Sequence[Run]) -> pd.DataFrame:
+    """Table 1, the teachers: accuracy, KL from people's labels, calibration error."""
+    return compare(1, "teacher", {"": teachers_by_arm(runs)}, _of_table1(runs), ["cifar10"])
+
+
+def table1_students(runs: Sequence[Run], model: str) -> pd.DataFrame:
+    """Table 1, the students of one architecture, and the controls."""
+    return compare(1, model, _of_students(runs, model), _of_table1(runs), ["cifar10"], network=model)
+
+
+def _of_table1(runs: Sequence[Run]) -> list[Measure]:
+    labelled = any("human" in run.metrics for run in runs)
+    return [ACCURACY, HUMAN_KL, *([RELEASED_HUMAN_KL] if labelled else []), ECE]
+
+
+def table2_teachers(runs: Sequence[Run]) -> pd.DataFrame:
+    """Table 2, the teachers: accuracy under a shift."""
+    return compare(2, "teacher", {"": teachers_by_arm(runs)}, [ACCURACY], ["cinic10"])
+
+
+def table2_students(runs: Sequence[Run]) -> pd.DataFrame:
+    """Table 2, the students: accuracy under a shift."""
+    return pd.concat(
+        [
+            compare(2, model, _of_students(runs, model), [ACCURACY], ["cinic10"], network=model)
+            for model in networks(2, runs)
+        ],
+        ignore_index=True,
+    )
+
+
+def table3_teachers(runs: Sequence[Run]) -> pd.DataFrame:
+    """Table 3, the teachers: accuracy and test loss on MNIST."""
+    return compare(3, "teacher", {"": teachers_by_arm(runs)}, [ACCURACY, LOSS], ["mnist"], digits=4)
+
+
+def table3_students(runs: Sequence[Run], model: str) -> pd.DataFrame:
+    """Table 3, the students of one architecture, and the controls."""
+    return compare(3, model, _of_students(runs, model), [ACCURACY, LOSS], ["mnist"], digits=4, network=model)
+
+
+def table4_teachers(runs: Sequence[Run]) -> pd.DataFrame:
+    """Table 4, the teachers: class separability, classes by label and by prediction."""
+    groups = {"": teachers_by_arm(runs)}
+    frames = [compare(4, "teacher", groups, [s], ["cifar10"], digits=2, by=by) for by, s in SEPARABILITY.items()]
+    return pd.concat(frames, ignore_index=True)
+
+
+def table4_students(runs: Sequence[Run]) -> pd.DataFrame:
+    """Table 4, the students: class separability, classes by label and by prediction."""
+    frames = [
+        compare(4, model, _of_students(runs, model), [s], ["cifar10"], digits=2, network=model, by=by)
+        for model in networks(4, runs)
+        for by, s in SEPARABILITY.items()
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def table5(runs: Sequence[Run], *conventions: str) -> pd.DataFrame:
+    """Table 5, cohesion, adhesion and discrimination of the teachers, under `conventions` side by side.
+
+    The paper's numbers are those of the convention `table`, the default, and stand beside no other.
+    """
+    frames = []
+    for convention in conventions or ("table",):
+        measures = [
+            Measure(name, _in_class_space(name, convention), None, name)
+            for name in ("cohesion", "adhesion", "discrimination")
+        ]
+        groups = {convention: teachers_by_arm(runs)}
+        beside = convention == "table"
+        frames.append(compare(5, "teacher", groups, measures, ["cifar10"], beside_paper=beside))
+    return pd.concat(frames, ignore_index=True)
+
+
+def table6(runs: Sequence[Run], model: str) -> pd.DataFrame:
+    """Table 6: students of augmented teachers, on both test sets."""
+    return _appendix(6, model, _of_students(runs, model, "teacher", control=False))
+
+
+def table7(runs: Sequence[Run], model: str) -> pd.DataFrame:
+    """Table 7: augmented students of the baseline teacher."""
+    return _appendix(7, model, _of_students(runs, model, "student", control=False))
+
+
+def table8(runs: Sequence[Run], model: str) -> pd.DataFrame:
+    """Table 8: teacher and student augmented in the same way."""
+    return _appendix(8, model, _of_students(runs, model, "both", control=False))
+
+
+def ablation(runs: Sequence[Run], model: str) -> pd.DataFrame:
+    """Accuracy by whose images are augmented: Tables 6, 7 and 8 in one view, without the paper's numbers."""
+    frames = []
+    for form in reductions(runs):
+        places = {place: students_by_arm(runs, model, form, place) for place in ("teacher", "student", "both")}
+        frames.append(
+            compare(6, model, places, [ACCURACY], ["cifar10", "cinic10"], beside_paper=False, network=model, loss=form)
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def table9(runs: Sequence[Run]) -> pd.DataFrame:
+    """Table 9: the teachers on both test sets."""
+    return _appendix(9, "teacher", {"": teachers_by_arm(runs)})
+
+
+def _appendix(n: int, role: str, groups: Mapping[str, Groups]) -> pd.DataFrame:
+    labels = {} if role == "teacher" else {"network": role}
+    return compare(n, role, groups, [ACCURACY, PRECISION, RECALL, F1], ["cifar10", "cinic10"], **labels)
+
+
+# ---------------------------------------------------------------- rendering
+
+
+def render(frame: pd.DataFrame, caption: str, name: str) -> Markdown:
+    """A comparison as a numbered table of the book; what its numbers are is added to the caption.
+
+    Label columns that hold one value only are left out, repeated labels are left blank, and the variants of a row
+    (the forms of the loss) stand side by side.
+    """
+    labels = [
+        c for c in LABELS if c in frame and c != "variant" and (c == "arm" or frame[c].nunique() > 1)
+    ]
+    keys = [c for c in LABELS if c in frame and c != "variant"]
+    variants = list(dict.fromkeys(frame["variant"]))
+    beside_paper = (frame["printed"] != "").any()
+    header = [COLUMN_NAMES[c] for c in labels]
+    if beside_paper:
+        header.append(_paper_header(frame))
+    for variant in variants:
+        header.append(_variant_header(variant))
+        if beside_paper:
+            header.append("Difference")
+    header.append("n")
+    body, before = [], [""] * len(labels)
+    for _, rows in frame.groupby(keys, sort=False):
+        first = rows.iloc[0]
+        shown = [_shown(c, first[c]) for c in labels]
+        new = [i for i, (old, now) in enumerate(zip(before, shown, strict=True)) if old != now]
+        cells = [text if i >= new[0] else "" for i, text in enumerate(shown)]
+        before = shown
+        if beside_paper:
+            cells.append(_minus(first["printed"]) or MISSING)
+        by_variant = rows.set_index("variant")
+        for variant in variants:
+            row = by_variant.loc[variant] if variant in by_variant.index else None
+            cells.append(ours(row))
+            if beside_paper:
+                cells.append(difference(row))
+        cells.append(" / ".join(dict.fromkeys(str(count) for count in rows["n"])))
+        body.append(cells)
+    align = [":---"] * len(labels) + ["---:"] * (len(header) - len(labels))
+    return directive([header, align, *body], f"{caption} {note(frame)}".strip(), name)
+
+
+def directive(lines: Sequence[Sequence[str]], caption: str, name: str) -> Markdown:
+    """A captioned, numbered MyST table; the second line holds the alignment of the columns."""
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return Markdown(f":::{{table}} {caption}\n:name: {name}\n\n{table}\n:::\n")
+
+
+def ours(row: pd.Series | None) -> str:
+    """Ours as text: a mean with half its interval, or why there is none.
+
+    >>> ours(pd.Series({"ours": 0.9, "low": 0.88, "high": 0.92, "digits": 3, "absent": ""}))
+    '0.900 ± 0.020'
+    """
+    if row is None:
+        return NOT_RUN
+    if row["absent"]:
+        return row["absent"]
+    d = int(row["digits"])
+    mean = _minus(f"{row['ours']:.{d}f}")
+    if np.isnan(row["low"]):
+        return mean
+    below, above = (round(abs(row[end] - row["ours"]), d) for end in ("low", "high"))
+    if abs(above - below) < 1.5 * 10**-d:  # but for rounding
+        return f"{mean} ± {max(below, above):.{d}f}"
+    low, high = (_minus(f"{row[end]:.{d}f}") for end in ("low", "high"))
+    return f"{mean} [{low}, {high}]"
+
+
+def difference(row: pd.Series | None) -> str:
+    """Ours less the paper's, with its sign."""
+    if row is None or np.isnan(row["difference"]):
+        return MISSING
+    return _minus(f"{row['difference']:+.{int(row['digits'])}f}")
+
+
+def note(frame: pd.DataFrame) -> str:
+    """What the intervals of a comparison are, and what the paper's numbers beside it are of."""
+    found = frame[frame["absent"] == ""]
+    said = [interval_note(set(found["over"]), any("[" in ours(row) for _, row in found.iterrows()))]
+    with_paper = frame[frame["printed"] != ""]
+    ours_on = list(dict.fromkeys(frame["test_set"]))
+    others = list(dict.fromkeys(with_paper["paper_set"][with_paper["paper_set"] != with_paper["test_set"]]))
+    if others:
+        said.append(
+            f"Ours are of {listing(ours_on)}, the paper's of {listing(others)}: other data, so no difference is formed."
+        )
+    lacking = set(frame["absent"]) - {"", NOT_RUN}
+    if lacking:
+        said.append(f"The data set of this page has {listing(sorted(lacking))}.")
+    return " ".join(filter(None, said))
+
+
+def interval_note(over: set[str], uneven: bool) -> str:
+    """What "±" means in a table whose intervals are `over` seeds, images or nothing, and `uneven` where their halves differ."""
+    if "seeds" in over:
+        cut = ", or [the whole of it] where 0 or 1 cuts it" if uneven else ""
+        return f"Ours: the mean over n seeds ± half its 95 % interval{cut}."
+    if "images" in over:
+        cut = ", or [the whole of it] where the halves differ" if uneven else ""
+        return (
+            f"Ours: one seed ± half a 95 % interval over test images{cut}; "
+            f"a number that is no mean over images has none."
+        )
+    return "Ours: one seed, for which these numbers have no interval." if over else ""
+
+
+def _paper_header(frame: pd.DataFrame) -> str:
+    other = frame[(frame["printed"] != "") & (frame["paper_set"] != frame["test_set"])]
+    sets = dict.fromkeys(other["paper_set"])
+    return f"Paper ({', '.join(sets)})" if sets else "Paper"
+
+
+def _variant_header(variant: str) -> str:
+    return "Ours" if not variant else f"Ours, {VARIANT_NAMES.get(variant, variant)}"
+
+
+def _shown(column: str, value: str) -> str:
+    """A label as the page has it."""
+    if column == "arm":
+        return arm_name(value)
+    if column == "network":
+        return network_name(value)
+    if column == "loss":
+        return VARIANT_NAMES[value]
+    return {"true": "by label", "predicted": "by prediction"}[value] if column == "by" else value
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+# ---------------------------------------------------------------- sentences
+
+
+def extremes(frame: pd.DataFrame, metric: str = "accuracy") -> Markdown:
+    """Where a number is highest and lowest among the arms, in words: a sentence for each test set and network."""
+    chosen = frame[(frame["metric"] == metric) & ~frame["arm"].isin(CONTROLS) & (frame["absent"] == "")]
+    if chosen.empty:
+        return Markdown(f"The {metric} of no arm is known here.")
+    groups = [c for c in ("test_set", "network", "by") if c in chosen]
+    said = []
+    for key, rows in chosen.groupby(groups, sort=False):
+        where = dict(zip(groups, key, strict=True))
+        who = f"{network_name(where['network'])} students" if "network" in where else "the teachers"
+        by = f", classes {_shown('by', where['by'])}," if "by" in where else ""
+        clauses = [_extremes_of(one, variant) for variant, one in rows.groupby("variant", sort=False)]
+        said.append(f"On {where['test_set']}, the {'$S_f$' if metric == 'S_f' else metric} of {who}{by} is {'; '.join(clauses)}.")
+    return Markdown(" ".join(said))
+
+
+def _extremes_of(rows: pd.DataFrame, variant: str) -> str:
+    top, bottom = rows.loc[rows["ours"].idxmax()], rows.loc[rows["ours"].idxmin()]
+    text = f"highest {_with_arm(top['arm'])} ({ours(top)}) and lowest {_with_arm(bottom['arm'])} ({ours(bottom)})"
+    baseline = rows[rows["arm"] == BASELINE]
+    if len(baseline) and BASELINE not in (top["arm"], bottom["arm"]):
+        text += f", {ours(baseline.iloc[0])} without augmentation,"
+    loss = {"batchmean": " under the formula's loss", "mean": " under the released code's loss"}
+    return (text + loss.get(variant, "")).removesuffix(",")
+
+
+def _with_arm(arm: str) -> str:
+    return "without augmentation" if arm == BASELINE else f"with {arm_name(arm)}"
+
+
+def about(settings: Settings, runs: Sequence[Run]) -> Markdown:
+    """What this edition of a chapter was made with, in words."""
+    models = dict.fromkeys(run.spec.model for run in runs)
+    seeds = f"seed{'s' if len(settings.seeds) > 1 else ''} {listing(settings.seeds)}"
+    text = (
+        f"This page was made with the profile `{settings.profile}`: {listing(map(network_name, models))} on "
+        f"{test_set_name(settings.dataset, 'test')}, {seeds}, teachers under "
+        f"{listing(arm_name(augment.label(a)) for a in settings.augmentations)}; "
+        f"{len(runs)} runs."
+    )
+    shifted = next((run.metrics["provenance"].get("shifted") for run in runs if "shifted" in run.metrics), None)
+    if shifted:
+        text += f" The shifted test set is {shifted}."
+    if settings.profile == "demo":
+        text += " Its networks are narrow and its data small: it shows the study at work and says nothing of the claims."
+    return Markdown(text)
+
+
+def lacks(runs: Sequence[Run], part: str) -> Markdown | None:
+    """A sentence where a data set has no human labels (`human`) or no shifted test set (`shifted`), else None."""
+    if not runs or any(part in run.metrics for run in runs):
+        return None
+    name = test_set_name(_dataset(runs), "test")
+    told = {
+        "human": f"How people label the images of {name} is not known: what compares with people is left out below, or has "
+        "the hard labels in their place",
+        "shifted": f"The study has no second test set for {name}, so what is measured under a shift is left out",
+    }
+    return Markdown(f"*{told[part]}.*")
+
+
+# ---------------------------------------------------------------- further tables
+
+
+def recipes(runs: Sequence[Run], caption: str, name: str) -> Markdown:
+    """How the networks were trained, a line for each architecture and length of training."""
+    lines = {}
+    for run in runs:
+        spec, recipe = run.spec, run.spec.recipe
+        if recipe.epochs == 0:
+            continue
+        role = "student" if isinstance(spec, Student) else "on labels alone"
+        lines[role, spec.model, recipe] = [
+            network_name(spec.model), role, f"{spec.width}", f"{recipe.epochs}", f"{recipe.batch_size}",
+            f"{recipe.peak_lr:g}", f"{recipe.weight_decay:g}", f"{recipe.clip_norm:g}" if recipe.clip_norm else MISSING,
+            recipe.precision,
+        ]  # fmt: skip
+    header = [
+        "Network", "Trained", "Width", "Epochs", "Batch", "Peak rate", "Weight decay", "Clipped at", "Precision",
+    ]  # fmt: skip
+    align = [":---", ":---", *["---:"] * 6, ":---"]
+    return directive([header, align, *lines.values()], caption, name)
+
+
+def training_accuracy(runs: Sequence[Run], caption: str, name: str) -> Markdown:
+    """Accuracy and loss of each teacher arm on its training batches and on the test images, after the last epoch."""
+    header = ["Augmentation", "Training batches", "Training loss", "Test images", "Test loss", "n"]
+    lines, over, uneven = [], set(), False
+    for arm, group in teachers_by_arm(runs).items():
+        cells = []
+        for measure in (trained("accuracy"), trained("loss"), ACCURACY, LOSS):
+            found = measure_over(group, measure, "test")
+            cells.append(ours(pd.Series(found | {"digits": 3})))
+            over.add(found["over"])
+            uneven |= "[" in cells[-1]
+        lines.append([arm_name(arm), *cells, str(len(group))])
+    means = [run.history["accuracy"].iloc[-1] for group in teachers_by_arm(runs).values() for run in group]
+    mean = f"Mean training accuracy over all teachers: {np.mean(means):.3f}." if means else ""
+    return directive([header, [":---", *["---:"] * 5], *lines], f"{caption} {mean} {interval_note(over, uneven)}".strip(), name)
+
+
+def trained(column: str) -> Measure:
+    """A column of the learning curve, in the last epoch."""
+    return Measure(column, lambda run, part: float(run.history[column].iloc[-1]), bounded=column == "accuracy")
+
+
+def all_runs(runs: Sequence[Run]) -> pd.DataFrame:
+    """Every run of a chapter: what it scored, what it took, and what it was made with."""
+    rows = []
+    for run in runs:
+        spec, made = run.spec, run.metrics["provenance"]
+        of = spec.teacher if isinstance(spec, Student) else None
+        rows.append(
+            {
+                "run": run.key,
+                "teacher's images": "random" if of and not _taught(spec) else augment.label(of.augmentations) if of else "",
+                "own images": augment.label(spec.augmentations),
+                "loss": spec.reduction if of else "",
+                "seed": spec.seed,
+                "accuracy": round(run.metrics["test"]["accuracy"], 4),
+                "test loss": round(run.metrics["test"]["nll"], 4),
+                "ECE": round(run.metrics["test"]["ece"], 4),
+                "shifted accuracy": round(run.metrics["shifted"]["accuracy"], 4) if "shifted" in run.metrics else "",
+                "seconds": made["seconds"],
+                "device": made["device"],
+                "commit": made["commit"],
+            }
+        )
+    return pd.DataFrame(rows).set_index("run")

@@ -1,0 +1,139 @@
+"""The source notebooks: their structure, and what executing them with plain papermill does."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from kdlib import study
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "notebooks").glob("0[1-5]_*.ipynb"))
+CHAPTER = {path.stem: path.stem.partition("_")[2] for path in SOURCES}
+TINY = {"seeds": "[0]", "augmentations": "[none, cutmix]", "teacher_epochs": "1", "device": "cpu"}
+TINY_STUDENTS = {"students": "[lenet]", "student_epochs": "1"}
+
+
+@pytest.fixture(params=SOURCES, ids=lambda path: path.stem)
+def source(request):
+    return request.param
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_there_is_a_notebook_for_every_chapter():
+    assert set(CHAPTER.values()) == set(study.CHAPTERS)
+
+
+def test_outputs_are_stripped(source):
+    for cell in code(read(source)):
+        assert cell.outputs == [] and cell.execution_count is None
+
+
+def test_the_first_code_cell_declares_parameters_that_exist(source):
+    first, *rest = code(read(source))
+    assert "parameters" in first.metadata.tags
+    assert not any("parameters" in cell.metadata.get("tags", []) for cell in rest)
+    lines = first.source.splitlines()
+    declared = {}
+    for line, statement in zip(lines, ast.parse(first.source).body, strict=True):
+        assert isinstance(statement, ast.AnnAssign), f"{line} has no type"
+        assert "  # " in line, f"{line} has no comment"
+        declared[statement.target.id] = ast.literal_eval(statement.value)
+    assert set(declared) <= set(study.PARAMETERS)
+    assert declared.pop("profile") == "demo"
+    assert set(declared.values()) == {None}
+
+
+def test_the_second_code_cell_checks_them(source):
+    second = code(read(source))[1].source
+    assert f'study.from_notebook(globals(), "{CHAPTER[source.stem]}")' in second
+
+
+def test_prose_holds_no_results(source):
+    for cell in read(source).cells:
+        if cell.cell_type == "markdown":
+            text = re.sub(r"`[^`]*`", "", cell.source)
+            found = set(re.findall(r"\d+\.\d+", text)) - {"3.2", "3.4", "4.1", "4.2", "4.3", "4.4", "0.5"}
+            assert not found, f"{found} in: {cell.source[:80]}"
+
+
+def test_labels_are_unique_over_the_book():
+    names = []
+    for path in SOURCES:
+        for cell in code(read(path)):
+            names += re.findall(r'f?"((?:tab|fig)-[\w{}-]+)"', cell.source)
+            figure = cell.metadata.get("mystnb", {}).get("figure")
+            if figure:
+                names.append(figure["name"])
+                assert figure["caption"] and cell.metadata.mystnb.image.alt
+    assert len(names) == len(set(names)) and len(names) > 20
+
+
+def test_pictures_have_captions_and_alternative_texts(source):
+    for cell in code(read(source)):
+        if re.match(r"figures\.(?!which|class_kl_sentence|silhouettes)\w+\(", cell.source):
+            assert "figure" in cell.metadata.mystnb and cell.metadata.mystnb.image.alt
+
+
+def test_code_is_folded(source):
+    for cell in code(read(source)):
+        assert {"hide-input", "hide-cell"} & set(cell.metadata.tags)
+
+
+def papermill(path: Path, out: Path, store: Path, **parameters: str) -> subprocess.CompletedProcess:
+    """Execute a notebook from the command line, as a reader would."""
+    command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(path), str(out)]
+    for name, value in parameters.items():
+        command += ["-y", f"{name}: {value}"]
+    environment = os.environ | {"KDLIB_RUNS": str(store), "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+def test_a_notebook_runs_with_plain_papermill(source, store, tmp_path):
+    out = tmp_path / source.name
+    given = TINY if CHAPTER[source.stem] == "teachers" else TINY | TINY_STUDENTS
+    done = papermill(source, out, store, **given)
+    assert done.returncode == 0, done.stderr[-3000:]
+    notebook = read(out)
+    shown = {kind for cell in code(notebook) for o in cell.outputs for kind in o.get("data", {})}
+    assert "text/markdown" in shown
+    assert all(o.output_type != "error" for cell in code(notebook) for o in cell.outputs)
+    for cell in code(notebook):
+        if "figure" in cell.metadata.get("mystnb", {}):
+            assert len(cell.outputs) == 1 and {"image/svg+xml", "image/png"} & set(cell.outputs[0].data)
+    assert out.stat().st_size < 400_000
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("studnet_epochs", "2", "no parameter is called 'studnet_epochs': did you mean student_epochs?"),
+        ("seeds", "false", "seeds is False: expected a list that is not empty, such as [0, 1]"),
+        ("student_epochs", "-3", "student_epochs is -3: expected a whole number of at least 1"),
+    ],
+)
+def test_a_bad_parameter_fails_with_one_sentence_before_training(name, value, sentence, store, tmp_path):
+    fresh = tmp_path / "runs"
+    done = papermill(ROOT / "notebooks" / "02_students.ipynb", tmp_path / "out.ipynb", fresh, **{name: value})
+    assert done.returncode != 0
+    assert f"ParameterError: {sentence}" in done.stderr
+    assert not fresh.exists()

@@ -1,0 +1,227 @@
+"""From notebooks to pages, with tiny notebooks and a book made for the purpose."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from kdlib import __main__ as cli
+from kdlib import report, study
+
+PARAMETERS = 'profile = "demo"\nseeds: list[int] | None = None  # one repetition each'
+SHOWS = "print('seeds', seeds)"
+
+
+def write_notebook(path: Path, code: str = SHOWS, parameters: str = PARAMETERS) -> None:
+    cells = [
+        new_markdown_cell(f"# Title of {path.stem}"),
+        new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        new_code_cell(code),
+    ]
+    path.parent.mkdir(exist_ok=True)
+    nbformat.write(new_notebook(cells=cells), path)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project with two chapters, whose experiments need no runs."""
+    root = tmp_path / "project"
+    (root / "book").mkdir(parents=True)
+    (root / "_config.yml").write_text("title: Tiny\nexecute: {execute_notebooks: 'off'}\nonly_build_toc_files: true\n")
+    toc = "format: jb-book\nroot: intro\nchapters:\n- file: 01_first\n- file: 02_second\n"
+    (root / "book" / "_toc.yml").write_text(toc)
+    (root / "book" / "intro.md").write_text("# Tiny\n\n{doc}`01_first` and {doc}`02_second`\n")
+    write_notebook(root / "notebooks" / "01_first.ipynb")
+    write_notebook(root / "notebooks" / "02_second.ipynb", "print(profile)", 'profile = "demo"')
+    monkeypatch.setattr(report, "ROOT", root)
+    monkeypatch.setattr(study, "CHAPTERS", {"first": lambda settings: [], "second": lambda settings: []})
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "runs"))
+    return root
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Pages are not built, only a first page put where they would be."""
+
+    def build_pages(book, *, strict):
+        page = book / "_build" / "html" / "index.html"
+        page.parent.mkdir(parents=True)
+        page.write_text(f"strict: {strict}")
+
+    monkeypatch.setattr(report, "build_pages", build_pages)
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def text_of(notebook: Path) -> str:
+    cells = nbformat.read(notebook, as_version=4).cells
+    outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
+    return "".join(output.text for output in outputs if output.output_type == "stream")
+
+
+# --- before anything is made ---
+
+REFUSED = {
+    "profile": (["--profile", "huge"], "'huge'"),
+    "chapter": (["--chapter", "third"], "there are first, second"),
+    "parameter": (["--set", "sedes=[0]"], "did you mean seeds"),
+    "value": (["--set", "seeds=[]"], "seeds is []"),
+    "type": (["--set", "temperature=1e-3"], "1.0e-3"),
+    "no notebook reads it": (["--set", "temperature=4"], "'temperature'"),
+    "the chapter does not read it": (["--chapter", "second", "--set", "seeds=[0]"], "no notebook of second"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "names"), REFUSED.values(), ids=REFUSED)
+def test_a_fault_is_one_sentence_and_leaves_nothing(arguments, names, project, capsys):
+    before = files(project)
+    assert cli.main(["report", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert names in err and err.count("\n") == 1
+    assert files(project) == before
+
+
+@pytest.mark.parametrize("damage", ["not JSON", "not Python", "not listed", "none"])
+def test_a_project_that_is_damaged_is_refused(damage, project):
+    if damage == "not JSON":
+        (project / "notebooks" / "01_first.ipynb").write_text('{"cells": [')
+    elif damage == "not Python":
+        write_notebook(project / "notebooks" / "01_first.ipynb", parameters="profile = =")
+    elif damage == "not listed":
+        write_notebook(project / "notebooks" / "03_third.ipynb")
+    else:
+        for path in (project / "notebooks").iterdir():
+            path.unlink()
+    before = files(project)
+    with pytest.raises(report.ReportError):
+        report.build("demo", None, {})
+    assert files(project) == before
+
+
+def test_declared_names_are_those_the_parameters_cell_assigns(tmp_path):
+    parameters = "profile = 'demo'\nseeds: list | None = None\nbatch_size: int\n# temperature = 1\nprint(profile)"
+    write_notebook(tmp_path / "n" / "01_x.ipynb", "kd_weight = 1", parameters)
+    chapter = report.read_chapter(tmp_path / "n" / "01_x.ipynb")
+    assert (chapter.name, chapter.title) == ("x", "Title of 01_x")
+    assert chapter.parameters == {"profile", "seeds", "batch_size"}
+
+
+def test_a_notebook_gets_what_it_declares(project):
+    first, second = report.find_chapters().values()
+    overrides = {"seeds": [1]}
+    assert report.checked_parameters(first, "cpu", overrides) == {"profile": "cpu", "seeds": [1]}
+    assert report.checked_parameters(second, "cpu", overrides) == {"profile": "cpu"}
+
+
+def test_a_chapter_without_experiments_draws_on_all(project):
+    write_notebook(project / "notebooks" / "03_third.ipynb")
+    first, _, third = report.find_chapters().values()
+    assert first.experiments == ["first"]
+    assert third.experiments == ["first", "second"]
+
+
+def test_editions_with_other_parameters_have_other_folders():
+    one, other = report.edition("demo", {"seeds": [0]}), report.edition("demo", {"seeds": [1]})
+    assert len({"demo", report.edition("demo", {}), one, other}) == 3
+
+
+def test_the_command_can_be_pasted():
+    command = report.as_command("cpu", ["students"], {"seeds": [0, 1], "device": "cpu", "temperature": 4})
+    assert command == (
+        "python -m kdlib report --profile cpu --chapter students --set 'seeds=[0, 1]' --set device=cpu "
+        "--set temperature=4"
+    )
+
+
+# --- executing and building ---
+
+
+def test_a_report_from_notebooks_to_pages(project):
+    page = report.build("demo", None, {"seeds": [4, 5]})
+    folder = page.parents[3]
+    assert folder.parent == project / "_build" / "report"
+    assert page.name == "index.html" and page.is_file()
+    intro = (page.parent / "intro.html").read_text()
+    assert "Edition demo" in intro and "seeds=[4, 5]" in intro
+    first = folder / "book" / "01_first.ipynb"
+    assert text_of(first) == "seeds [4, 5]\n"
+    assert "seeds [4, 5]" in (page.parent / "01_first.html").read_text()
+    assert yaml.safe_load((folder / "book" / "_config.yml").read_text())["title"] == "Tiny"
+    assert {path.name for path in folder.iterdir()} <= {"book", "build.log", ".lock"}
+
+    notebook = json.loads(first.read_text())
+    assert notebook["metadata"]["papermill"] == {
+        "input_path": "notebooks/01_first.ipynb",
+        "parameters": {"profile": "demo", "seeds": [4, 5]},
+    }
+    assert "python -m kdlib report --profile demo" in "".join(notebook["cells"][-1]["source"])
+    assert str(project) not in first.read_text()
+
+
+def test_a_notebook_that_fails_leaves_the_last_good_report(project, quick, capsys):
+    page = report.build("demo", ["first"], {})
+    before = files(page.parents[2])
+    write_notebook(project / "notebooks" / "01_first.ipynb", "print('begun')\nraise ValueError('a\\nb')")
+    assert cli.main(["report", "--chapter", "first", "--publish"]) == 2
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert err.startswith("kdlib: notebooks/01_first.ipynb failed in its cell [3] with ValueError: a;")
+    assert files(page.parents[2]) == before
+    assert text_of(page.parents[3] / "making" / "01_first.ipynb") == "begun\n"
+    assert not (project / "book" / "01_first.ipynb").exists()
+
+
+def test_pages_that_can_not_be_built_leave_the_last_good_report(project, tmp_path, monkeypatch):
+    book = tmp_path / "edition" / "making"
+    report.stage(book, tmp_path / "none", [])
+    report.write_config(book, "")
+    (book / "intro.md").write_text("# Tiny\n\n{doc}`99_gone`\n")
+    with pytest.raises(report.ReportError, match="99_gone"):
+        report.build_pages(book, strict=True)
+
+
+def test_chapters_of_an_edition_are_kept_and_those_never_made_say_so(project, quick):
+    page = report.build("demo", ["second"], {})
+    assert page.read_text() == "strict: False"
+    book = page.parents[2]
+    assert "has not been made" in (book / "01_first.md").read_text()
+    assert (book / "01_first.md").read_text().startswith("# Title of 01_first\n")
+    page = report.build("demo", ["first"], {})
+    assert page.read_text() == "strict: True"
+    assert {path.name for path in book.glob("0*")} == {"01_first.ipynb", "02_second.ipynb"}
+
+
+def test_publish_puts_executed_notebooks_into_the_book(project, quick):
+    report.build("demo", ["second"], {}, publish=True)
+    assert text_of(project / "book" / "02_second.ipynb") == "demo\n"
+    assert not (project / "book" / "01_first.ipynb").exists()
+    once = (project / "book" / "02_second.ipynb").read_bytes()
+    report.build("demo", ["second"], {}, publish=True)
+    assert (project / "book" / "02_second.ipynb").read_bytes() == once
+
+
+def test_what_cells_write_to_stderr_is_for_the_terminal(project, quick, capsys):
+    write_notebook(project / "notebooks" / "02_second.ipynb", "import warnings\nwarnings.warn('careful')\nprint('x')")
+    page = report.build("demo", ["second"], {})
+    assert text_of(page.parents[2] / "02_second.ipynb") == "x\n"
+    assert "careful" in capsys.readouterr().err
+
+
+# --- this project ---
+
+
+def test_published_notebooks_hold_no_errors():
+    for path in (report.ROOT / "book").glob("[0-9]*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
+        assert not [output for output in outputs if output.output_type == "error"], path.name
+
+
+def test_every_chapter_is_listed_in_the_table_of_contents():
+    listed = report.toc_entries(report.ROOT / "book" / "_toc.yml")
+    for path in (report.ROOT / "notebooks").glob("[0-9]*.ipynb"):
+        assert path.stem in listed

@@ -1,0 +1,621 @@
+"""Runs: their keys, made exactly once, the same after an interruption, and whole or refused."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torchvision.transforms import v2
+
+from kdlib import KdlibError, data, metrics, models, runs, train
+from kdlib.runs import Run, RunError, Student, Teacher
+from kdlib.train import Recipe
+
+ROOT = Path(__file__).parents[1]
+RECIPE = Recipe(epochs=1, batch_size=256, peak_lr=0.05, weight_decay=5e-4, precision="float32", clip_norm=2.0)
+TEACHER = Teacher("digits", "resnet18", 2, RECIPE, ("cutout",))
+RANDOM = Teacher("digits", "resnet18", 2, Recipe(0, 256, 0.05, 5e-4, "float32"))
+STUDENT = Student("digits", TEACHER, "lenet", 64, RECIPE)
+AUGMENTED = Student("digits", TEACHER, "lenet", 64, RECIPE, ("crop_flip",))
+KEYS = [runs.key(spec) for spec in (TEACHER, RANDOM, STUDENT)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Small tensors are slower on two threads than on one, by far where the processor is shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """An empty run store that does not exist yet."""
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A store with a teacher, a random teacher and a student, to be copied."""
+    folder = tmp_path_factory.mktemp("made") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KDLIB_RUNS", str(folder))
+        runs.ensure([TEACHER, RANDOM, STUDENT])
+    return folder
+
+
+@pytest.fixture
+def filled(made, store):
+    """A store of one's own that holds the three runs."""
+    shutil.copytree(made, store)
+    return store
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    def refuse(*arguments, **named):
+        raise AssertionError("something is trained")
+
+    monkeypatch.setattr(runs, "fit", refuse)
+
+
+def files(folder):
+    """Every file below a folder with its content."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def scores(folder, spec):
+    """What a run scored, without where and when."""
+    content = json.loads((folder / runs.key(spec) / "metrics.json").read_text())
+    return {part: value for part, value in content.items() if part != "provenance"}
+
+
+def arrays(folder, spec, name="predictions.npz"):
+    return dict(np.load(folder / runs.key(spec) / name))
+
+
+def same_arrays(a, b):
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) and a[k].dtype == b[k].dtype for k in a)
+
+
+def refusal(*specs):
+    """The sentence with which ensure refuses."""
+    with pytest.raises(KdlibError) as fault:
+        runs.ensure(specs)
+    assert "\n" not in str(fault.value)
+    return str(fault.value)
+
+
+def record_fits(monkeypatch):
+    """The titles under which networks are trained, and what they are taught by."""
+    titles, signals, fit = [], [], train.fit
+
+    def recorded(*arguments, **named):
+        titles.append(named["title"])
+        signals.append(named.get("teacher"))
+        return fit(*arguments, **named)
+
+    monkeypatch.setattr(runs, "fit", recorded)
+    return titles, signals
+
+
+# --- keys ---
+
+PINNED = [
+    (
+        Teacher("cifar10", "resnet18", 64, Recipe(80, 512, 0.2, 5e-4, "bfloat16"), ("crop_flip", "cutmix"), 3),
+        "cifar10-resnet18-crop_flip.cutmix-s3-",
+        '{"augmentations": ["crop_flip", "cutmix"], "dataset": "cifar10", "kind": "teacher", "model": "resnet18", '
+        '"recipe": {"batch_size": 512, "epochs": 80, "peak_lr": 0.2, "precision": "bfloat16", '
+        '"weight_decay": 0.0005}, "seed": 3, "width": 64}',
+        "d6016ba9",
+    ),
+    (
+        Student("mnist", Teacher("mnist", "alexnet", 16, Recipe(0, 256, 1, 0, "float32")), "lenet", 64,
+                Recipe(10, 256, 0.05, 5e-4, "float32", clip_norm=2.0), temperature=4, reduction="mean"),
+        "mnist-lenet-none-of-alexnet-random-s0-",
+        '{"dataset": "mnist", "kind": "student", "model": "lenet", "recipe": {"batch_size": 256, "clip_norm": 2.0, '
+        '"epochs": 10, "peak_lr": 0.05, "precision": "float32", "weight_decay": 0.0005}, "reduction": "mean", '
+        '"teacher": {"dataset": "mnist", "kind": "teacher", "model": "alexnet", "recipe": {"batch_size": 256, '
+        '"epochs": 0, "peak_lr": 1.0, "precision": "float32", "weight_decay": 0.0}, "width": 16}, '
+        '"temperature": 4.0, "width": 64}',
+        "fce04d55",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("spec, readable, text, digest", PINNED, ids=["teacher", "student"])
+def test_keys_stay_for_ever(spec, readable, text, digest):
+    """Stored runs are found by them: a change here orphans every run that was ever made."""
+    assert json.dumps(runs.canonical(spec), sort_keys=True) == text
+    assert hashlib.sha256(text.encode()).hexdigest()[:8] == digest
+    assert runs.key(spec) == readable + digest
+
+
+def test_a_default_leaves_the_key_alone_and_any_other_value_does_not():
+    plain = Student("digits", TEACHER, "lenet", 64, RECIPE)
+    spelt = Student("digits", TEACHER, "lenet", 64, RECIPE, (), 0, 20, 0.5, "teacher_student", "batchmean")
+    assert runs.key(plain) == runs.key(spelt)
+    others = [
+        Student("digits", RANDOM, "lenet", 64, RECIPE),
+        Student("digits", TEACHER, "alexnet", 64, RECIPE),
+        Student("digits", TEACHER, "alexnet", 4, RECIPE),
+        Student("digits", TEACHER, "lenet", 64, Recipe(**{**vars(RECIPE), "momentum": 0.99})),
+        Student("digits", TEACHER, "lenet", 64, Recipe(**{**vars(RECIPE), "clip_norm": None})),
+        Student("digits", TEACHER, "lenet", 64, RECIPE, ("cutmix",)),
+        Student("digits", TEACHER, "lenet", 64, RECIPE, seed=1),
+        Student("digits", TEACHER, "lenet", 64, RECIPE, temperature=4),
+        Student("digits", TEACHER, "lenet", 64, RECIPE, kd_weight=0.9),
+        Student("digits", TEACHER, "lenet", 64, RECIPE, direction="student_teacher"),
+        Student("digits", TEACHER, "lenet", 64, RECIPE, reduction="mean"),
+    ]
+    assert len({runs.key(spec) for spec in [plain, *others]}) == 12
+
+
+def test_a_new_field_with_a_default_leaves_old_keys_alone():
+    @dataclass(frozen=True)
+    class Longer(Recipe):
+        schedule: str = "triangle"
+
+    old = Recipe(5, 256, 0.05, 5e-4, "float32")
+    assert runs.canonical(Longer(5, 256, 0.05, 5e-4, "float32")) == runs.canonical(old)
+    assert runs.canonical(Longer(5, 256, 0.05, 5e-4, "float32", schedule="flat")) != runs.canonical(old)
+
+
+@pytest.mark.parametrize("name, whole", [("peak_lr", 1), ("weight_decay", 1), ("momentum", 0), ("clip_norm", 2)])
+def test_whole_numbers_and_floats_that_are_equal_are_one_key(name, whole):
+    first, second = (Recipe(**{**vars(RECIPE), name: value}) for value in (whole, float(whole)))
+    assert first == second
+    assert runs.key(Teacher("digits", "lenet", 64, first)) == runs.key(Teacher("digits", "lenet", 64, second))
+
+
+# --- specs without meaning ---
+
+
+@pytest.mark.parametrize(
+    "make, says",
+    [
+        (lambda: Teacher("imagenet", "lenet", 64, RECIPE), "no data set is called 'imagenet'"),
+        (lambda: Teacher("digits", "vgg", 64, RECIPE), "no model is called 'vgg'"),
+        (lambda: Teacher("digits", "lenet", 64, RECIPE, ("cutmx",)), "no augmentation is called 'cutmx'"),
+        (lambda: Teacher("digits", "lenet", 32, RECIPE), "lenet has one size only: width is 32"),
+        (lambda: Teacher("digits", "resnet18", 0, RECIPE), "width is 0"),
+        (lambda: Student("mnist", TEACHER, "lenet", 64, RECIPE), "a student of mnist can't learn from a teacher of digits"),
+        (lambda: Student("digits", TEACHER, "vgg", 64, RECIPE), "no model is called 'vgg'"),
+        (lambda: Student("digits", TEACHER, "lenet", 64, RECIPE, ("mixup", "cutmix")), "mixes twice"),
+        (lambda: Student("digits", TEACHER, "lenet", 64, RECIPE, temperature=0), "temperature is 0"),
+        (lambda: Student("digits", TEACHER, "lenet", 64, RECIPE, kd_weight=2), "kd_weight is 2"),
+        (lambda: Student("digits", TEACHER, "lenet", 64, RECIPE, direction="x"), "direction is 'x'"),
+        (lambda: Student("digits", TEACHER, "lenet", 64, RECIPE, reduction="sum"), "reduction is 'sum'"),
+    ],
+)
+def test_a_spec_without_meaning_is_refused_before_anything_is_trained(make, says):
+    with pytest.raises(KdlibError) as fault:
+        make()
+    assert says in str(fault.value) and "\n" not in str(fault.value)
+
+
+# --- made once ---
+
+
+def test_a_run_is_its_files_and_nothing_else_remains(made):
+    everywhere = {"spec.json", "metrics.json", "history.csv", "predictions.npz"}
+    for key, own in zip(KEYS, ({"train_logits.npz", "weights.safetensors"},) * 2 + (set(),), strict=True):
+        assert {path.name for path in (made / key).iterdir()} == everywhere | own
+    assert sorted(path.name for path in made.iterdir() if not path.name.startswith(".")) == sorted(KEYS)
+    for aside in (".making", ".checkpoints"):
+        assert not (made / aside).exists() or not list((made / aside).iterdir())
+
+
+def test_a_run_holds_what_the_chapters_read(filled, no_training):
+    teacher, _, student = runs.ensure([TEACHER, RANDOM, STUDENT])
+    digits = data.load("digits")
+    for run in (teacher, student):
+        held = run.predictions
+        assert held["test_logits"].shape == (360, 10) and held["test_logits"].dtype == np.float16
+        assert held["test_labels"].dtype == np.uint8 and np.array_equal(held["test_labels"], digits.test.labels)
+        assert np.array_equal(held["shifted_labels"], digits.shifted.labels)
+        assert held["class_gram"].shape == (10, 10) and held["class_gram"].dtype == np.float64
+        assert held["embedding_dim"] == (16 if run is teacher else 84)
+        assert run.history.epoch.tolist() == [1]
+        for part in ("test", "shifted"):  # scored on what is stored, so that it can be scored again
+            again = metrics.evaluate_logits(held[f"{part}_logits"], held[f"{part}_labels"])
+            assert run.metrics[part] == pytest.approx(again)
+        told = run.metrics["provenance"]
+        assert told["dataset_checksum"] == digits.checksum and told["torch"] == torch.__version__ and told["seconds"] > 0
+    assert teacher.predictions["tsne_embeddings"].dtype == np.float16
+    assert set(teacher.predictions["tsne_labels"]) == {0, 1, 2, 3}
+    assert arrays(filled, TEACHER, "train_logits.npz")["logits"].dtype == np.float16
+    assert len(teacher.train_logits()) == len(digits.train.labels)
+
+
+def test_a_second_time_nothing_is_trained_or_written(filled, no_training):
+    before = files(filled)
+    found = runs.ensure([STUDENT, TEACHER, RANDOM, STUDENT])
+    assert [run.key for run in found] == [KEYS[2], KEYS[0], KEYS[1], KEYS[2]]
+    assert files(filled) == before
+
+
+def test_teachers_come_first_each_once_and_results_in_the_order_asked_for(store, monkeypatch):
+    titles, _ = record_fits(monkeypatch)
+    asked = [STUDENT, Student("digits", RANDOM, "lenet", 64, RECIPE), STUDENT, TEACHER]
+    found = runs.ensure(asked)
+    assert [run.spec for run in found] == asked and all(run.exists() for run in found)
+    assert len(titles) == len(set(titles)) == 4
+    for spec in asked[:2]:
+        assert titles.index(runs.key(spec.teacher)) < titles.index(runs.key(spec))
+
+
+def test_an_existing_student_does_not_need_its_teacher(filled, no_training):
+    shutil.rmtree(filled / KEYS[0])
+    assert runs.ensure([STUDENT])[0].metrics["test"]
+
+
+def test_the_same_spec_gives_the_same_run_anywhere(made, store):
+    runs.ensure([STUDENT])
+    for spec in (TEACHER, STUDENT):
+        assert scores(store, spec) == scores(made, spec) and same_arrays(arrays(store, spec), arrays(made, spec))
+
+
+def test_arms_of_a_seed_start_from_the_same_weights(store, monkeypatch):
+    started = []
+    fit = train.fit
+    monkeypatch.setattr(
+        runs, "fit", lambda model, *rest, **named: started.append(model.state_dict()["head_layer.weight"].clone())
+        or fit(model, *rest, **named)
+    )  # fmt: skip
+    runs.ensure([Teacher("digits", "lenet", 64, RECIPE, arm) for arm in ((), ("cutmix",))])
+    runs.ensure([Teacher("digits", "lenet", 64, RECIPE, (), 1)])
+    assert torch.equal(started[0], started[1]) and not torch.equal(started[0], started[2])
+
+
+def test_finding_300_runs_takes_under_2_seconds(filled, no_training):
+    specs = [Teacher("digits", "resnet18", 2, RECIPE, ("cutout",), seed) for seed in range(1, 151)]
+    specs += [Student("digits", TEACHER, "lenet", 64, RECIPE, (), seed) for seed in range(1, 151)]
+    for spec in specs:
+        folder = filled / runs.key(spec)
+        shutil.copytree(filled / KEYS[0 if isinstance(spec, Teacher) else 2], folder)
+        runs.write_json(folder / "spec.json", runs.canonical(spec))
+    start = time.process_time()
+    assert len(runs.ensure(specs)) == 300
+    assert time.process_time() - start < 2
+
+
+# --- several processes ---
+
+
+def test_two_processes_make_each_run_once(tmp_path):
+    settings = ["seeds=[0]", "augmentations=[none, cutout]", "teacher=lenet", "teacher_epochs=3", "device=cpu"]
+    command = [sys.executable, "-m", "kdlib", "run", "--chapter", "teachers"]
+    command += [part for setting in settings for part in ("--set", setting)]
+    environment = os.environ | {"KDLIB_RUNS": str(tmp_path / "runs"), "OMP_NUM_THREADS": "1"}
+    both = [
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sum(text.count(" epoch ") for text in said) == 2 * 3  # two runs of three epochs, wherever they were made
+    assert all("teachers: 2 runs" in text for text in said)
+
+
+def test_what_another_process_is_making_is_waited_for(store, made, monkeypatch):
+    (store / ".locks").mkdir(parents=True)
+    lock = open(store / ".locks" / KEYS[0], "w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    titles, _ = record_fits(monkeypatch)
+    waits = []
+
+    def the_other_finishes(seconds):
+        waits.append(seconds)
+        assert titles == [KEYS[1]]  # what is free was made meanwhile; the student waits for its teacher
+        shutil.copytree(made / KEYS[0], store / KEYS[0])
+        lock.close()
+
+    monkeypatch.setattr(runs.time, "sleep", the_other_finishes)
+    found = runs.ensure([STUDENT, TEACHER, RANDOM])
+    assert len(waits) == 1 and all(run.exists() for run in found)
+    assert titles == [KEYS[1], KEYS[2]]
+
+
+def test_what_another_process_gave_up_is_made(store, monkeypatch):
+    (store / ".locks").mkdir(parents=True)
+    lock = open(store / ".locks" / KEYS[1], "w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    monkeypatch.setattr(runs.time, "sleep", lambda seconds: lock.close())
+    assert runs.ensure([RANDOM])[0].exists()
+
+
+# --- interruption ---
+
+KILLED_IN_EPOCH_3 = """
+import os, signal, sys
+import torch
+from kdlib import runs, train
+torch.set_num_threads(1)
+sys.path.insert(0, "tests")
+from test_runs import INTERRUPTED
+train.SECONDS_BETWEEN_CHECKPOINTS = 0
+steps, augment = iter(range(2 * 5 + 2)), train.augment
+def killed(*arguments):
+    if next(steps, None) is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return augment(*arguments)
+train.augment = killed
+runs.ensure([INTERRUPTED])
+"""
+INTERRUPTED = Teacher(
+    "digits", "alexnet", 2, Recipe(4, 256, 0.05, 5e-4, "float32", label_smoothing=0.1), ("crop_flip", "cutmix"), 5
+)
+
+
+def test_a_run_killed_in_mid_epoch_resumes_to_the_same_numbers(store, tmp_path, monkeypatch, capsys):
+    done = subprocess.run([sys.executable, "-c", KILLED_IN_EPOCH_3], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    key = runs.key(INTERRUPTED)
+    assert not (store / key).exists() and (store / ".checkpoints" / f"{key}.pt").exists()
+    runs.ensure([INTERRUPTED])
+    assert capsys.readouterr().out.count(" epoch ") == 2  # the third and the fourth
+    assert not (store / ".checkpoints" / f"{key}.pt").exists()
+
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "straight"))
+    runs.ensure([INTERRUPTED])
+    assert scores(store, INTERRUPTED) == scores(tmp_path / "straight", INTERRUPTED)
+    for name in ("predictions.npz", "train_logits.npz"):
+        assert same_arrays(arrays(store, INTERRUPTED, name), arrays(tmp_path / "straight", INTERRUPTED, name))
+    resumed, straight = (
+        pd.read_csv(folder / key / "history.csv").drop(columns="seconds") for folder in (store, tmp_path / "straight")
+    )
+    pd.testing.assert_frame_equal(resumed, straight, check_exact=True)
+
+
+@pytest.mark.parametrize("broken", ["fit", "evaluate", "half", "write_json", "provenance", "save_file"])
+def test_a_run_that_fails_leaves_nothing_half_written(store, monkeypatch, broken):
+    with monkeypatch.context() as patch:
+        def fails(*arguments, **named):
+            raise OSError("no space left on device")
+
+        patch.setattr(runs, broken, fails)
+        with pytest.raises(OSError, match="no space"):
+            runs.ensure([RANDOM])
+    assert not (store / KEYS[1]).exists()
+    assert runs.ensure([RANDOM])[0].metrics["test"]
+    assert not list((store / ".making").iterdir()) and not list((store / ".checkpoints").glob("*"))
+
+
+# --- damage ---
+
+
+DAMAGE = {
+    "missing": lambda content: None,
+    "empty": lambda content: b"",
+    "truncated": lambda content: content[: len(content) // 2],
+    "garbage": lambda content: b"\x93\xff\x00garbage" * 20,
+}
+DAMAGED = [(name, kind) for name in runs.FILES for kind in DAMAGE if (name, kind) != ("history.csv", "truncated")]
+
+
+def damage(path, how):
+    content = how(path.read_bytes())
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+
+
+def check_refusal(folder, path, *specs):
+    before = files(folder)
+    message = refusal(*specs)
+    assert str(path) in message and "delete" in message
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize("name, kind", DAMAGED)
+@pytest.mark.parametrize("spec", [TEACHER, STUDENT], ids=["teacher", "student"])
+def test_a_damaged_file_is_named_in_one_sentence(filled, no_training, spec, name, kind):
+    path = filled / runs.key(spec) / name
+    damage(path, DAMAGE[kind])
+    check_refusal(filled, path, RANDOM, spec)
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_teachers_damaged_logits_are_named_before_a_student_is_trained(filled, no_training, kind):
+    path = filled / KEYS[0] / "train_logits.npz"
+    damage(path, DAMAGE[kind])
+    check_refusal(filled, path, Student("digits", TEACHER, "lenet", 64, RECIPE, seed=0, temperature=2))
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_teachers_damaged_weights_are_named_before_an_augmented_student_is_trained(filled, no_training, kind):
+    path = filled / KEYS[0] / "weights.safetensors"
+    damage(path, DAMAGE[kind])
+    check_refusal(filled, path, AUGMENTED)
+    assert runs.ensure([STUDENT, TEACHER])  # who does not need them does not mind
+
+
+@pytest.mark.parametrize("name", ["predictions.npz", "train_logits.npz"])
+@pytest.mark.parametrize("place", [1, 3, 5])
+def test_a_flipped_byte_in_an_archive_is_found(filled, no_training, name, place):
+    path = filled / KEYS[0] / name
+    content = bytearray(path.read_bytes())
+    content[place * len(content) // 7] ^= 0xFF
+    path.write_bytes(content)
+    check_refusal(filled, path, TEACHER)
+
+
+CONTENT = {
+    "another run's spec": ("spec.json", lambda text: text.replace('"seed"', '"sead"').replace("0.05", "0.06")),
+    "a spec that is no object": ("spec.json", lambda text: "5"),
+    "metrics without a test set": ("metrics.json", lambda text: text.replace('"test"', '"tset"')),
+    "metrics without provenance": ("metrics.json", lambda text: text.replace('"provenance"', '"from"')),
+    "metrics that are no object": ("metrics.json", lambda text: "5"),
+    "metrics that are null": ("metrics.json", lambda text: "null"),
+    "an epoch too few": ("history.csv", lambda text: text.splitlines()[0] + "\n"),
+    "an epoch too many": ("history.csv", lambda text: text + text.splitlines()[1] + "\n"),
+    "more columns than names": ("history.csv", lambda text: text + text.splitlines()[1] + ",1,2,3\n"),
+    "a last row cut short": ("history.csv", lambda text: text[: -len(text.splitlines()[1]) // 2]),
+}
+
+
+@pytest.mark.parametrize("name, edit", CONTENT.values(), ids=CONTENT)
+def test_content_that_is_not_the_runs_is_named_in_one_sentence(filled, no_training, name, edit):
+    path = filled / KEYS[0] / name
+    assert path.read_text() != (text := edit(path.read_text()))
+    path.write_text(text)
+    check_refusal(filled, path, TEACHER)
+
+
+@pytest.mark.parametrize("name, array", [("predictions.npz", "test_logits"), ("train_logits.npz", "logits")])
+def test_an_archive_that_lacks_its_array_is_named(filled, no_training, name, array):
+    path = filled / KEYS[0] / name
+    held = {name: value for name, value in np.load(path).items() if name != array}
+    np.savez_compressed(path, **held, other=np.zeros(3))
+    check_refusal(filled, path, TEACHER)
+
+
+def test_archives_hold_no_pickles(filled, no_training):
+    path = filled / KEYS[0] / "predictions.npz"
+    np.savez_compressed(path, test_logits=np.array([print, len], dtype=object))
+    with pytest.raises(KdlibError, match="predictions.npz"):
+        runs.ensure([TEACHER])[0].predictions  # noqa: B018
+
+
+def test_a_damaged_checkpoint_is_named_in_one_sentence(store):
+    checkpoint = store / ".checkpoints" / f"{KEYS[0]}.pt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"PK cut short")
+    assert str(checkpoint) in refusal(TEACHER)
+
+
+# --- what can not be had ---
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(store):
+    for device in ("cuda:99", "nonsense"):
+        with pytest.raises(RunError, match=f"device '{device}' can't be used here"):
+            runs.ensure([TEACHER], device=device)
+    assert not store.exists()
+
+
+def test_missing_data_is_told_before_another_data_sets_run_is_trained(store, no_training, monkeypatch):
+    load = data.load
+
+    def absent(name):
+        if name == "mnist":
+            raise data.DataError("mnist is not here")
+        return load(name)
+
+    monkeypatch.setattr(data, "load", absent)
+    assert refusal(TEACHER, Teacher("mnist", "lenet", 64, RECIPE)) == "mnist is not here"
+    assert not store.exists()
+
+
+def test_existing_runs_need_no_data_and_no_device(filled, no_training, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda name: pytest.fail("data are read"))
+    assert runs.ensure([TEACHER, STUDENT], device="cuda:99")
+
+
+def test_a_store_that_can_not_be_written_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "file"))
+    assert str(tmp_path / "file") in refusal(RANDOM)
+
+
+# --- teachers and their students ---
+
+
+def test_students_read_the_float16_logits_on_disk(filled, monkeypatch):
+    """Always, even right after the teacher was trained: so a student made later is the same student."""
+    _, signals = record_fits(monkeypatch)
+    runs.ensure([Student("digits", TEACHER, "lenet", 64, RECIPE, temperature=3)])
+    stored = arrays(filled, TEACHER, "train_logits.npz")["logits"]
+    assert stored.dtype == np.float16 and signals[0].dtype == torch.float32
+    assert torch.equal(signals[0], torch.tensor(stored.astype(np.float32)))
+
+
+def test_a_student_of_logits_alone_is_the_same_student(filled):
+    before = scores(filled, STUDENT)
+    shutil.rmtree(filled / KEYS[2])
+    (filled / KEYS[0] / "weights.safetensors").unlink()  # they are not committed
+    runs.ensure([STUDENT])
+    assert scores(filled, STUDENT) == before
+
+
+def images(split):
+    digits = data.load("digits")
+    to_input = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(digits.mean, digits.std)])
+    return to_input(torch.tensor(split.images).permute(0, 3, 1, 2))
+
+
+def test_released_code_bug_weights_are_really_loaded(filled, monkeypatch):
+    """The released code moved the teacher to the GPU and never loaded its weights: its students had a random one."""
+    _, signals = record_fits(monkeypatch)
+    runs.ensure([AUGMENTED, Student("digits", RANDOM, "lenet", 64, RECIPE, ("crop_flip",))])
+    x = images(data.load("digits").train)
+    with torch.no_grad():
+        trained, random = (network.eval()(x).numpy() for network in signals)
+    stored = arrays(filled, TEACHER, "train_logits.npz")["logits"]
+    np.testing.assert_allclose(trained, stored, rtol=2e-3, atol=2e-3)
+    assert np.abs(random - stored).max() > 0.1
+    np.testing.assert_allclose(random, arrays(filled, RANDOM, "train_logits.npz")["logits"], rtol=2e-3, atol=2e-3)
+
+
+def test_a_network_is_read_back_as_it_was_evaluated(filled):
+    network = Run(TEACHER).network().eval()
+    with torch.no_grad():
+        logits = network(images(data.load("digits").test)).numpy()
+    np.testing.assert_allclose(logits, arrays(filled, TEACHER)["test_logits"], rtol=2e-3, atol=2e-3)
+
+
+def test_a_random_teacher_is_the_initial_network(filled):
+    seed = train.derive(0, "initialisation")
+    initial = models.build("resnet18", width=2, seed=seed).state_dict()
+    assert all(torch.equal(value, initial[name]) for name, value in Run(RANDOM).network().state_dict().items())
+    assert len(Run(RANDOM).history) == 0
+
+
+def test_released_code_bug_validation_images_are_never_augmented(store, monkeypatch):
+    """The released code's validation images went through Cutout where crop and flip were off."""
+    digits, augmented = data.load("digits"), []
+    augment = train.augment
+
+    def recorded(images, *rest):
+        augmented.append(images)
+        return augment(images, *rest)
+
+    monkeypatch.setattr(train, "augment", recorded)
+    arms = [("cutout",), ("crop_flip", "mixup")]
+    specs = [Teacher("digits", "lenet", 64, RECIPE, arm) for arm in arms]
+    for run in runs.ensure(specs):
+        network = run.network().eval()
+        for part, split in (("test", digits.test), ("shifted", digits.shifted)):
+            with torch.no_grad():
+                clean = network(images(split)).numpy()
+            np.testing.assert_allclose(run.predictions[f"{part}_logits"], clean, rtol=2e-3, atol=2e-3)
+    seen = {image.numpy().tobytes() for batch in augmented for image in batch}
+    assert len(seen) > 1000 and seen <= {image.tobytes() for image in digits.train.images}
+    own = {image.tobytes() for image in digits.test.images} - {image.tobytes() for image in digits.train.images}
+    assert len(own) > 300 and not seen & own
+
+
+def test_released_code_bug_a_runs_seed_governs_every_draw(store, tmp_path, monkeypatch):
+    """The released code seeded torch alone: initialisation, order, mixing and dropout here come from the spec."""
+    spec = Teacher("digits", "alexnet", 2, RECIPE, ("crop_flip", "cutmix"), 11)
+    for noise, folder in ((1, "first"), (2, "second")):
+        np.random.seed(noise), torch.manual_seed(noise)
+        monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / folder))
+        runs.ensure([spec])
+    assert scores(tmp_path / "first", spec) == scores(tmp_path / "second", spec)
+    assert same_arrays(arrays(tmp_path / "first", spec), arrays(tmp_path / "second", spec))

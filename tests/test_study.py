@@ -1,0 +1,281 @@
+"""The experiments as lists of runs, for each profile, and the parameters that shape them."""
+
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdlib import KdlibError, runs, study
+from kdlib.runs import Student, Teacher
+
+FIVE = ((), ("crop_flip",), ("cutout",), ("mixup",), ("cutmix",))
+THREE = ((), ("mixup",), ("cutmix",))
+SEEDS = {"demo": (0, 1), "cpu": (0,), "paper": (0, 1, 2)}
+# Teachers and students that a chapter lists itself, a seed. Students: architectures x forms of the loss x (arms and a
+# random teacher), and each architecture alone; in the ablation (one architecture) three for each arm, "none" once.
+PER_SEED = {
+    "teachers": (5, 0),
+    "students": (2, 2 * 2 * 6),
+    "ablation": (0, 2 * (3 * 4 + 1)),
+    "mnist": (3 + 1, 2 * 4),
+    "dichotomy": (5 + 2, 2 * 2 * 6),
+}
+EVERYWHERE = [(profile, chapter) for profile in study.PROFILES for chapter in study.CHAPTERS]
+
+
+def listed(profile, chapter, **overrides):
+    return study.CHAPTERS[chapter](study.settings(chapter, profile, **overrides))
+
+
+def refusal(*arguments, **overrides):
+    """The sentence with which settings refuse."""
+    with pytest.raises(KdlibError) as fault:
+        study.settings(*arguments, **overrides)
+    assert "\n" not in str(fault.value)
+    return str(fault.value)
+
+
+# --- chapters ---
+
+
+def test_the_profiles_and_chapters_are_all_there():
+    assert set(SEEDS) == set(study.PROFILES) and set(PER_SEED) == set(study.CHAPTERS)
+
+
+@pytest.mark.parametrize("profile, chapter", EVERYWHERE)
+def test_a_chapter_lists_each_run_once_and_as_many_as_the_study_has(profile, chapter):
+    specs = listed(profile, chapter)
+    assert len({runs.key(spec) for spec in specs}) == len(specs)
+    kinds = Counter(type(spec) for spec in specs)
+    teachers, students = PER_SEED[chapter]
+    seeds = SEEDS[profile]
+    assert (kinds[Teacher], kinds[Student]) == (teachers * len(seeds), students * len(seeds))
+    assert Counter(spec.seed for spec in specs) == {seed: teachers + students for seed in seeds}
+
+
+@pytest.mark.parametrize("profile, chapter", EVERYWHERE)
+def test_every_student_has_the_papers_temperature_and_weight_and_its_teachers_seed(profile, chapter):
+    for spec in listed(profile, chapter):
+        if isinstance(spec, Student):
+            assert (spec.temperature, spec.kd_weight, spec.direction) == (20, 0.5, "teacher_student")
+            assert spec.seed == spec.teacher.seed and spec.dataset == spec.teacher.dataset
+            assert spec.recipe.label_smoothing == spec.teacher.recipe.label_smoothing == 0
+
+
+@pytest.mark.parametrize("profile", study.PROFILES)
+def test_teachers_are_one_architecture_under_each_augmentation(profile):
+    specs = listed(profile, "teachers")
+    for seed in SEEDS[profile]:
+        assert tuple(spec.augmentations for spec in specs if spec.seed == seed) == FIVE
+    assert {(spec.model, spec.dataset) for spec in specs} == {("resnet18", "digits" if profile == "demo" else "cifar10")}
+    assert len({spec.recipe for spec in specs}) == 1 and specs[0].recipe.epochs > 0
+
+
+@pytest.mark.parametrize("profile", study.PROFILES)
+def test_students_learn_from_the_teachers_chapters_teachers_a_random_one_and_none(profile):
+    specs = listed(profile, "students")
+    teachers = set(listed(profile, "teachers"))
+    for seed in SEEDS[profile]:
+        for model in ("lenet", "alexnet"):
+            mine = [spec for spec in specs if (spec.seed, spec.model) == (seed, model)]
+            (alone,) = (spec for spec in mine if isinstance(spec, Teacher))
+            students = [spec for spec in mine if isinstance(spec, Student)]
+            assert all(spec.recipe == alone.recipe and spec.width == alone.width for spec in students)
+            assert alone.augmentations == () and all(spec.augmentations == () for spec in students)
+            for reduction in ("batchmean", "mean"):
+                of = [spec.teacher for spec in students if spec.reduction == reduction]
+                assert {one.augmentations for one in of if one in teachers} == set(FIVE)
+                (random,) = (one for one in of if one not in teachers)
+                assert random.recipe.epochs == 0 and random.model == "resnet18"
+
+
+@pytest.mark.parametrize("profile", study.PROFILES)
+def test_the_ablation_augments_the_teacher_the_student_or_both(profile):
+    specs = listed(profile, "ablation")
+    expected = {(a, ()) for a in FIVE} | {((), a) for a in FIVE} | {(a, a) for a in FIVE}
+    for seed in SEEDS[profile]:
+        for reduction in ("batchmean", "mean"):
+            mine = [s for s in specs if (s.seed, s.reduction) == (seed, reduction)]
+            assert sorted((s.teacher.augmentations, s.augmentations) for s in mine) == sorted(expected)
+    assert {spec.model for spec in specs} == {"lenet"}
+    shared = set(specs) & set(listed(profile, "students"))
+    assert len(shared) == 2 * 5 * len(SEEDS[profile])  # the first form is the students' chapter's
+
+
+def test_the_ablation_without_the_arm_none_still_has_the_baseline_teacher():
+    specs = listed("demo", "ablation", augmentations=["cutmix"], seeds=[0])
+    assert Counter((s.teacher.augmentations, s.augmentations) for s in specs) == {
+        (("cutmix",), ()): 2,
+        ((), ("cutmix",)): 2,
+        (("cutmix",), ("cutmix",)): 2,
+    }
+
+
+@pytest.mark.parametrize("profile", study.PROFILES)
+def test_mnist_has_alexnet_teachers_and_lenet_students(profile):
+    specs = listed(profile, "mnist")
+    of = [spec.teacher for spec in specs if isinstance(spec, Student)]
+    trained = {one for one in of if one.recipe.epochs}
+    assert {one.model for one in of} == {"alexnet"} and {one.augmentations for one in trained} == set(THREE)
+    assert trained <= set(specs)
+    assert {spec.model for spec in specs if spec not in trained} == {"lenet"}
+    assert {spec.dataset for spec in specs} == {"digits" if profile == "demo" else "mnist"}
+
+
+@pytest.mark.parametrize("profile", study.PROFILES)
+def test_the_dichotomy_looks_at_the_first_two_chapters_runs(profile):
+    assert set(listed(profile, "dichotomy")) == {*listed(profile, "teachers"), *listed(profile, "students")}
+
+
+@pytest.mark.parametrize("profile, chapter", EVERYWHERE)
+def test_every_run_of_a_profile_can_be_built(profile, chapter):
+    for spec in listed(profile, chapter):
+        with torch.device("meta"):
+            runs.models.ARCHITECTURES[spec.model](spec.width, 10)
+        assert spec.recipe.precision == "float32" or profile != "demo"
+
+
+def test_the_paper_profile_is_full_size():
+    for spec in listed("paper", "dichotomy"):
+        assert spec.width == 64
+    for spec in listed("cpu", "dichotomy"):
+        assert spec.width == (64 if spec.model == "lenet" else 16)
+
+
+def test_parameters_reach_the_runs():
+    specs = listed(
+        "demo", "students", seeds=[7], students=["alexnet"], augmentations=["crop_flip+cutmix"], teacher_epochs=3,
+        student_epochs=2, batch_size=32, temperature=4, kd_weight=0.9, reductions=["mean"], teacher="lenet",
+    )  # fmt: skip
+    taught, by_random, alone = specs
+    assert taught.teacher == Teacher("digits", "lenet", 64, taught.teacher.recipe, ("crop_flip", "cutmix"), 7)
+    assert (taught.model, taught.temperature, taught.kd_weight, taught.reduction) == ("alexnet", 4.0, 0.9, "mean")
+    assert by_random.teacher.recipe.epochs == 0 and by_random.teacher.augmentations == ()
+    assert (taught.recipe.epochs, taught.teacher.recipe.epochs, alone.recipe) == (2, 3, taught.recipe)
+    assert {s.recipe.batch_size for s in (taught, alone, taught.teacher)} == {32}
+
+
+# --- parameters ---
+
+BAD = [
+    ("dataset", "cifar100"), ("dataset", 3), ("dataset", ["digits"]),
+    ("seeds", []), ("seeds", ()), ("seeds", 0), ("seeds", False), ("seeds", "false"), ("seeds", "0"), ("seeds", ""),
+    ("seeds", [-1]), ("seeds", [0.5]), ("seeds", [True]), ("seeds", ["0"]), ("seeds", [0, 0]), ("seeds", [[0]]),
+    ("seeds", "[0, 1"), ("seeds", {"a": 1}),
+    ("augmentations", []), ("augmentations", "none"), ("augmentations", [None]), ("augmentations", [["cutmix"]]),
+    ("augmentations", ["none", "none"]),
+    ("teacher", "vgg"), ("teacher", 18),
+    ("students", "lenet"), ("students", ["lenet", "vgg"]), ("students", []), ("students", ["lenet", "lenet"]),
+    ("reductions", ["sum"]), ("reductions", "mean"),
+    ("teacher_epochs", 0), ("teacher_epochs", -3), ("teacher_epochs", 2.0), ("teacher_epochs", "2"),
+    ("teacher_epochs", True), ("teacher_epochs", "false"), ("teacher_epochs", [2]),
+    ("student_epochs", -3), ("student_epochs", 0), ("student_epochs", float("nan")),
+    ("batch_size", 0), ("batch_size", "1e3"), ("batch_size", 1e3),
+    ("temperature", 0), ("temperature", -1), ("temperature", "1e-3"), ("temperature", True), ("temperature", [20]),
+    ("temperature", float("nan")), ("temperature", float("inf")),
+    ("kd_weight", -0.1), ("kd_weight", 1.1), ("kd_weight", "0.5"), ("kd_weight", False), ("kd_weight", float("nan")),
+    ("device", 0), ("device", True), ("device", ["cpu"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, value", BAD, ids=[f"{name}-{value!r}" for name, value in BAD])
+def test_a_bad_value_is_one_sentence_that_names_the_parameter(name, value):
+    message = refusal("students", **{name: value})
+    assert name in message and ("expected" in message or "twice" in message)
+
+
+@pytest.mark.parametrize("arms", [["cutmx"], ["mixup+cutmix"], ["cutout+crop_flip"], ["none", ""], ["cutout+cutout"]])
+def test_an_arm_that_does_not_exist_is_refused(arms):
+    assert any(word in refusal("students", augmentations=arms) for word in ("augmentation", "mixes", "pixels"))
+
+
+@pytest.mark.parametrize("profile", ["huge", None, 3, "", ["demo"]])
+def test_an_unknown_profile_lists_the_known_ones(profile):
+    assert "expected one of demo, cpu, paper" in refusal("students", profile)
+
+
+def test_an_unknown_chapter_lists_the_known_ones():
+    assert "there are teachers, students, ablation, mnist, dichotomy" in refusal("student")
+
+
+def test_an_unknown_parameter_suggests_a_near_one():
+    assert "did you mean student_epochs?" in refusal("students", studnet_epochs=2)
+    assert "there are profile, dataset, seeds" in refusal("students", colour=2)
+    assert "networks" in refusal("students", networks={})  # of the profile alone
+
+
+@pytest.mark.parametrize(
+    "name, text, value",
+    [
+        ("seeds", "[0, 1]", (0, 1)),
+        ("seeds", "[3]", (3,)),
+        ("seeds", "- 4\n- 5", (4, 5)),
+        ("augmentations", "[none, crop_flip+cutmix]", ((), ("crop_flip", "cutmix"))),
+        ("augmentations", "['mixup']", (("mixup",),)),
+        ("students", '["lenet"]', ("lenet",)),
+        ("reductions", "[mean]", ("mean",)),
+    ],
+)
+def test_papermill_hands_lists_over_as_text(name, text, value):
+    assert getattr(study.settings("students", **{name: text}), name) == value
+
+
+def test_what_is_not_set_comes_from_the_profile_and_none_is_not_set():
+    plain = study.settings("students", "cpu")
+    assert plain == study.settings("students", "cpu", seeds=None, temperature=None, device=None)
+    assert plain.seeds == (0,) and plain.teacher_epochs == 20 and plain.temperature == 20.0
+    assert study.settings("mnist", "cpu").teacher == "alexnet"  # the chapter's own
+    assert study.settings("mnist", "cpu", teacher="resnet18").teacher == "resnet18"  # and what is given goes first
+
+
+def test_auto_is_a_device_that_is_there():
+    assert study.settings("students").device == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert study.settings("students", device="cuda:0").device == "cuda:0"
+
+
+def test_every_parameter_has_a_meaning():
+    assert set(study.PARAMETERS) == {
+        "profile", "dataset", "seeds", "augmentations", "teacher", "students", "reductions", "teacher_epochs",
+        "student_epochs", "batch_size", "temperature", "kd_weight", "device",
+    }  # fmt: skip
+    assert all(meta["meaning"] for meta in study.PARAMETERS.values())
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, unique=True))
+def test_any_list_of_seeds_is_taken_as_text_or_as_a_list(seeds):
+    assert study.settings("students", seeds=seeds).seeds == study.settings("students", seeds=str(seeds)).seeds
+
+
+# --- notebooks ---
+
+
+def test_a_notebooks_plain_values_are_its_parameters():
+    namespace = {
+        "__name__": "__main__", "_": 1, "_i1": "text", "In": [""], "Out": {}, "study": study, "get_ipython": len,
+        "profile": "cpu", "seeds": [5], "temperature": None, "exit": object(),
+    }  # fmt: skip
+    assert study.from_notebook(namespace, "students") == study.settings("students", "cpu", seeds=[5])
+    assert study.from_notebook({}, "mnist") == study.settings("mnist")
+
+
+@pytest.mark.parametrize("value", [2, "2", 2.0, True, None, [2], {"a": 2}])
+def test_a_misspelt_parameter_in_a_notebook_is_refused(value):
+    with pytest.raises(study.ParameterError, match="no parameter is called 'studnet_epochs': did you mean"):
+        study.from_notebook({"profile": "demo", "studnet_epochs": value}, "students")
+
+
+@pytest.mark.parametrize("name", ["chapter", "overrides", "networks"])
+def test_a_value_that_is_called_like_an_argument_is_refused_like_any_other(name):
+    with pytest.raises(study.ParameterError, match=f"no parameter is called '{name}'"):
+        study.from_notebook({"profile": "demo", name: "students"}, "students")
+
+
+def test_a_notebook_can_be_run_again_in_the_same_kernel():
+    """Its later cells leave names behind, and a reader changes a parameter and runs all cells once more."""
+    namespace = {"profile": "demo", "seeds": [0]}
+    namespace["settings"] = study.from_notebook(namespace, "students")
+    namespace["made"] = [runs.Run(spec) for spec in study.students(namespace["settings"])]
+    namespace["seeds"] = [1]
+    assert study.from_notebook(namespace, "students").seeds == (1,)

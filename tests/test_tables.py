@@ -1,0 +1,281 @@
+"""Tables: runs told apart, the paper's numbers beside ours, what is absent said, and Markdown that renders."""
+
+import dataclasses
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kdlib import augment, metrics, paper, runs, stats, study, tables
+
+CLASSES = 10
+
+
+def made(spec: runs.Spec, *, images: int = 200, people: bool = True, shifted: bool = True) -> SimpleNamespace:
+    """A run as `runs.Run` shows it, with random predictions that its seed and key decide."""
+    rng = np.random.default_rng(list(runs.key(spec).encode()))
+    labels = np.arange(images) % CLASSES
+    run = SimpleNamespace(spec=spec, key=runs.key(spec), metrics={}, predictions={})
+    for part in ("test", "shifted") if shifted else ("test",):
+        logits = (rng.normal(size=(images, CLASSES)) + 2 * np.eye(CLASSES)[labels]).astype(np.float16)
+        run.predictions |= {f"{part}_logits": logits, f"{part}_labels": labels.astype(np.uint8)}
+        run.metrics[part] = metrics.evaluate_logits(logits, labels)
+    if people:
+        votes = 0.9 * np.eye(CLASSES)[labels] + 0.1 / CLASSES
+        scores, run.predictions["human_kl"] = runs.beside_humans(run.predictions["test_logits"], votes, labels)
+        run.metrics["human"] = scores
+    features = rng.normal(size=(images, 16)) + 3 * np.eye(16)[labels]
+    gram = metrics.class_gram(features, labels)
+    run.predictions |= {"class_gram": gram.gram, "embedding_dim": np.int64(gram.dim)}
+    order = np.concatenate([np.flatnonzero(labels == k) for k in runs.TSNE_CLASSES.get(spec.dataset, (0, 1, 2, 3))])
+    run.predictions |= {"tsne_embeddings": features[order].astype(np.float16), "tsne_labels": labels[order]}
+    epochs = np.arange(1, spec.recipe.epochs + 1)
+    run.history = pd.DataFrame(
+        {"epoch": epochs, "lr": 0.1, "loss": 1 / epochs, "accuracy": epochs / (epochs + 1), "seconds": 1.0}
+    )
+    run.metrics["provenance"] = {
+        "seconds": 1.0, "device": "a CPU", "commit": "abc", "shifted": "a sample" if shifted else None,
+    }  # fmt: skip
+    return run
+
+
+def chapter(name: str, *, seeds=(0, 1, 2), dataset: str = "cifar10", **overrides) -> SimpleNamespace:
+    """Settings and runs of a chapter as full-size settings have it, on made-up predictions."""
+    settings = study.settings(name, "paper", seeds=list(seeds), dataset=dataset, **overrides)
+    specs = study.teachers(settings) + study.CHAPTERS[name](settings)
+    there = {"people": dataset == "cifar10", "shifted": dataset != "mnist"}
+    found = {spec: made(spec, **there) for spec in dict.fromkeys(specs)}
+    teachers = [found[spec] for spec in study.teachers(settings)]
+    return SimpleNamespace(
+        settings=settings, teachers=teachers, students=[run for run in found.values() if run not in teachers]
+    )
+
+
+@pytest.fixture(scope="module")
+def full():
+    return chapter("dichotomy")
+
+
+@pytest.fixture(scope="module")
+def moved():
+    return chapter("ablation")
+
+
+def row(frame: pd.DataFrame, **labels) -> pd.Series:
+    chosen = frame
+    for name, value in labels.items():
+        chosen = chosen[chosen[name] == value]
+    assert len(chosen) == 1, f"{len(chosen)} rows for {labels}"
+    return chosen.iloc[0]
+
+
+# ---------------------------------------------------------------- grouping
+
+
+def test_students_are_told_apart_by_whose_images_are_augmented(moved):
+    for place in ("teacher", "student", "both"):
+        by_arm = tables.students_by_arm(moved.students, "lenet", "mean", place)
+        assert list(by_arm) == ["none", "crop_flip", "cutout", "mixup", "cutmix"]
+        for arm, group in by_arm.items():
+            assert [run.spec.seed for run in group] == [0, 1, 2]
+            for run in group:
+                names = augment.parse(arm)
+                assert run.spec.augmentations == (() if place == "teacher" else names)
+                assert run.spec.teacher.augmentations == (() if place == "student" else names)
+                assert run.spec.reduction == "mean"
+    with pytest.raises(tables.TableError, match="teacher, student or both"):
+        tables.students_by_arm(moved.students, "lenet", "mean", "neither")
+
+
+def test_controls_are_no_arms(full):
+    by_arm = tables.students_by_arm(full.students, "lenet", "batchmean")
+    assert all(run.spec.teacher.recipe.epochs for group in by_arm.values() for run in group)
+    found = tables.controls(full.students, "lenet", "batchmean")
+    assert {run.spec.model for run in found["alone"]} == {"lenet"}
+    assert {run.spec.teacher.recipe.epochs for run in found["random"]} == {0}
+
+
+def test_runs_of_two_settings_are_not_averaged(full):
+    run = next(run for run in full.students if isinstance(run.spec, runs.Student))
+    other = made(dataclasses.replace(run.spec, temperature=5.0))
+    with pytest.raises(tables.TableError, match="one setting"):
+        tables.table6([*full.students, other], run.spec.model)
+
+
+def test_data_sets_are_not_mixed(full):
+    other = made(dataclasses.replace(full.teachers[0].spec, dataset="mnist", seed=9))
+    with pytest.raises(tables.TableError, match="one data set"):
+        tables.table9([*full.teachers, other])
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def test_ours_is_the_mean_over_seeds_and_the_difference_is_from_the_papers(full):
+    found = row(tables.table1_teachers(full.teachers), metric="accuracy", arm="cutmix")
+    values = [run.metrics["test"]["accuracy"] for run in full.teachers if run.spec.augmentations == ("cutmix",)]
+    expected = stats.over_seeds(values)
+    assert found["ours"] == pytest.approx(expected.mean) and found["n"] == 3 and found["over"] == "seeds"
+    assert found["low"] == pytest.approx(expected.low) and found["high"] == pytest.approx(min(expected.high, 1))
+    assert found["paper"] == paper.value(1, "cutmix", "teacher", "cifar10", "accuracy")
+    assert found["difference"] == pytest.approx(expected.mean - found["paper"])
+
+
+def test_one_seed_has_an_interval_over_images_where_there_is_one():
+    one = chapter("teachers", seeds=[0])
+    frame = tables.table1_teachers(one.teachers)
+    run = one.teachers[0]
+    correct = run.predictions["test_logits"].argmax(1) == run.predictions["test_labels"]
+    found = row(frame, metric="accuracy", arm="none")
+    assert (found["low"], found["high"]) == tuple(stats.over_images(correct)[1:3]) and found["over"] == "images"
+    found = row(frame, metric="KLD", arm="none")
+    assert found["low"] < found["ours"] < found["high"]
+    found = row(frame, metric="ECE", arm="none")
+    assert np.isnan(found["low"]) and found["over"] == ""
+    assert "one seed" in tables.note(frame) and "over n seeds" not in tables.note(frame)
+
+
+def test_the_loss_of_an_image_averages_to_the_loss_of_the_run(full):
+    run = full.teachers[0]
+    assert tables.LOSS.of_images(run, "test").mean() == pytest.approx(run.metrics["test"]["nll"])
+
+
+@pytest.mark.parametrize("n", range(1, 10))
+def test_every_cell_of_the_paper_stands_beside_ours(n, full, moved):
+    second = chapter("mnist", dataset="mnist", seeds=[0])
+    make = {
+        1: lambda: [tables.table1_teachers(full.teachers), *(tables.table1_students(full.students, m) for m in tables.networks(1, full.students))],
+        2: lambda: [tables.table2_teachers(full.teachers), tables.table2_students(full.students)],
+        3: lambda: [tables.table3_teachers(second.teachers), tables.table3_students(second.students, "lenet")],
+        4: lambda: [tables.table4_teachers(full.teachers), tables.table4_students(full.students)],
+        5: lambda: [tables.table5(full.teachers)],
+        6: lambda: [tables.table6(full.students, m) for m in tables.networks(6, full.students)],
+        7: lambda: [tables.table7(moved.students, "lenet")],
+        8: lambda: [tables.table8(moved.students, "lenet")],
+        9: lambda: [tables.table9(full.teachers)],
+    }  # fmt: skip
+    frames = pd.concat(make[n]())
+    beside = frames[frames["printed"] != ""]
+    assert (beside["absent"] == "").all() and beside["difference"].notna().all()
+    published = paper.load().query("table == @n")
+    assert set(beside["printed"]) == set(published["printed"])
+    network = beside["network"].fillna("teacher") if "network" in beside else pd.Series("teacher", beside.index)
+    named = beside.assign(role=network)[["role", "test_set", "metric", "arm", "printed"]].drop_duplicates()
+    named = named[named["metric"] != tables.RELEASED_HUMAN_KL.label]  # a second number of ours beside the same cell
+    assert len(named) == len(published)
+
+
+def test_table_5_is_beside_the_paper_under_its_convention_only(full):
+    frame = tables.table5(full.teachers, "pairs", "printed")
+    assert (frame["printed"] == "").all() and set(frame["variant"]) == {"pairs", "printed"}
+    assert "Paper" not in tables.render(frame, "C.", "t")
+    ours = row(tables.table5(full.teachers), metric="adhesion", arm="none")["ours"]
+    assert row(frame, metric="adhesion", arm="none", variant="pairs")["ours"] == pytest.approx(2 * ours)
+
+
+def test_the_three_places_share_the_baseline(moved):
+    frame = tables.ablation(moved.students, "lenet")
+    for (_, _), rows in frame[frame["arm"] == "none"].groupby(["test_set", "loss"]):
+        assert set(rows["variant"]) == {"teacher", "student", "both"} and rows["ours"].nunique() == 1
+
+
+# ---------------------------------------------------------------- what is absent, and other data
+
+
+def test_arms_of_the_paper_that_were_not_run_say_so():
+    few = chapter("students", seeds=[0], augmentations=["none", "crop_flip+cutmix"], students=["lenet"])
+    frame = tables.table1_students(few.students, "lenet")
+    assert row(frame, metric="accuracy", arm="cutout", variant="mean")["absent"] == "not run"
+    ours = row(frame, metric="accuracy", arm="crop_flip+cutmix", variant="mean")
+    assert ours["absent"] == "" and ours["printed"] == "" and np.isnan(ours["difference"])
+    assert "crop and flip + CutMix" in tables.render(frame, "C.", "t")
+    missing = tables.table1_students(few.students, "alexnet")
+    assert set(missing["absent"]) == {"not run"}
+    assert "| not run |" in tables.render(missing, "C.", "t")
+
+
+def test_nothing_run_at_all_still_shows_the_papers_numbers():
+    text = tables.render(tables.table9([]), "C.", "t")
+    assert "0.954" in text and "not run" in text
+
+
+def test_other_data_are_marked_and_no_difference_is_formed():
+    digits = chapter("teachers", seeds=[0], dataset="digits")
+    frame = tables.table9(digits.teachers)
+    assert frame["difference"].isna().all()
+    text = tables.render(frame, "Teachers.", "tab-9")
+    assert "Paper (CIFAR-10, CINIC-10)" in text
+    assert "Ours are of digits and corrupted digits, the paper's of CIFAR-10 and CINIC-10" in text
+    first = tables.table1_teachers(digits.teachers)
+    assert row(first, metric="KLD", arm="none")["absent"] == "no human labels"
+    assert "no human labels" in tables.note(first)
+    assert "people" in tables.lacks(digits.teachers, "human") and tables.lacks(digits.teachers, "shifted") is None
+
+
+def test_a_missing_test_set_is_said():
+    plain = chapter("mnist", seeds=[0], dataset="mnist")
+    assert set(tables.table2_teachers(plain.teachers)["absent"]) == {"no such test set", "not run"}
+    assert "second test set" in tables.lacks(plain.teachers, "shifted")
+
+
+# ---------------------------------------------------------------- Markdown
+
+
+def test_a_rendered_table_is_a_directive_with_even_rows(full):
+    text = tables.render(tables.table1_students(full.students, "lenet"), "Students.", "tab-1-lenet")
+    lines = text.strip().splitlines()
+    assert lines[0].startswith(":::{table} Students. Ours: the mean over n seeds") and lines[1] == ":name: tab-1-lenet"
+    assert lines[2] == "" and lines[-1] == ":::"
+    cells = [line.count("|") for line in lines[3:-1]]
+    assert len(set(cells)) == 1
+    header = lines[3]
+    assert "Ours, formula" in header and "Ours, released code" in header and header.count("Difference") == 2
+    assert sum("no teacher" in line for line in lines) == 4  # once a metric
+    assert text._repr_markdown_() == text
+
+
+def test_a_repeated_label_stands_once(full):
+    text = tables.render(tables.table9(full.teachers), "T.", "t")
+    assert len(re.findall(r"\| CINIC-10 \|", text)) == 1 and len(re.findall(r"\| F1 \|", text)) == 2
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [(0.88, 0.92, "0.900 ± 0.020"), (0.85, 0.92, "0.900 [0.850, 0.920]"), (np.nan, np.nan, "0.900")],
+)
+def test_an_interval_as_text(low, high, text):
+    assert tables.ours(pd.Series({"ours": 0.9, "low": low, "high": high, "digits": 3, "absent": ""})) == text
+
+
+def test_an_interval_of_an_accuracy_stays_between_0_and_1(full):
+    spread = [SimpleNamespace(metrics={"test": {"accuracy": value}}) for value in (0.1, 0.9)]
+    found = tables.measure_over(spread, tables.ACCURACY, "test")
+    assert (found["low"], found["high"]) == (0.0, 1.0)
+
+
+def test_sentences_name_the_best_and_the_worst_arm(full):
+    frame = tables.table1_teachers(full.teachers)
+    means = frame[frame["metric"] == "accuracy"].set_index("arm")["ours"]
+    text = tables.extremes(frame)
+    assert f"{means.max():.3f}" in text and f"{means.min():.3f}" in text
+    assert tables.extremes(tables.table1_students(full.students, "lenet")).count("highest") == 2
+    assert "known" in tables.extremes(tables.table9([]))
+
+
+def test_the_edition_is_described(full):
+    text = tables.about(full.settings, full.teachers + full.students)
+    assert "CIFAR-10" in text and "seeds 0, 1 and 2" in text and "a sample" in text and "claims" not in text
+    demo = study.settings("teachers", "demo")
+    assert "says nothing of the claims" in tables.about(demo, full.teachers)
+
+
+def test_further_tables(full):
+    text = tables.recipes(full.teachers + full.students, "R.", "r")
+    assert text.count("AlexNet") == 2 and "labels alone" in text  # as a student, and alone
+    text = tables.training_accuracy(full.teachers, "T.", "t")
+    assert "Mean training accuracy" in text and text.count("\n| ") == 2 + 5
+    frame = tables.all_runs(full.students)
+    assert len(frame) == len(full.students) and frame["shifted accuracy"].notna().all()
+    assert frame["teacher's images"].isin(["random", "", "none", "crop_flip", "cutout", "mixup", "cutmix"]).all()

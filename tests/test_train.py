@@ -1,0 +1,455 @@
+"""The training loop: against a plain one, the same to the bit again and after an interruption, and what it refuses."""
+
+import copy
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from kdlib import KdlibError, augment, data, models, train
+from kdlib.train import Distillation, Recipe, TrainingError, fit, infer
+
+RECIPE = Recipe(epochs=3, batch_size=32, peak_lr=0.05, weight_decay=5e-4, precision="float32")
+KD = Distillation(temperature=20.0, kd_weight=0.5, direction="teacher_student", reduction="batchmean")
+ARMS = [(), ("crop_flip",), ("cutout",), ("mixup",), ("cutmix",), ("crop_flip", "cutmix")]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Small tensors are slower on two threads than on one, by far where the processor is shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """The first 112 training images of digits: three batches of 32 and a rest."""
+    whole = data.load("digits")
+    return train.to_device(whole.train.images[:112], whole.train.labels[:112], whole.mean, whole.std, "cpu")
+
+
+def net(name="lenet", seed=0):
+    return models.build(name, width=64 if name == "lenet" else 2, seed=seed)
+
+
+def changed(recipe=RECIPE, **fields):
+    return Recipe(**{**vars(recipe), **fields})
+
+
+def tensors(model):
+    return list(model.state_dict().values())
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(tensors(a), tensors(b), strict=True))
+
+
+def numbers(history):
+    return history.drop(columns="seconds").to_dict("list")
+
+
+def record_batches(monkeypatch):
+    """What `fit` asks of `augment` (clean images), and what it gets (x, labels), step by step."""
+    asked, got = [], []
+
+    def recorded(images, *rest):
+        asked.append(images.clone())
+        got.append(augment.augment(images, *rest))
+        return got[-1]
+
+    monkeypatch.setattr(train, "augment", recorded)
+    return asked, got
+
+
+class Stop(Exception):
+    """An interruption from outside."""
+
+
+def interrupt(monkeypatch, after):
+    """Stop training at the batch after `after` ones; every epoch leaves a checkpoint."""
+    steps = iter(range(after))
+
+    def stopping(*arguments):
+        if next(steps, None) is None:
+            raise Stop
+        return augment.augment(*arguments)
+
+    monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr(train, "augment", stopping)
+
+
+# --- against a plain loop ---
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"momentum": 0.0}, {"weight_decay": 0.0}, {"warmup": 0.0}, {"label_smoothing": 0.1}, {"clip_norm": 0.3}]
+)
+def test_training_is_plain_sgd_on_the_same_batches(digits, monkeypatch, fields):
+    recipe = changed(**fields)
+    ours, theirs = net(), net()
+    _, batches = record_batches(monkeypatch)
+    history = fit(ours, digits, recipe, augmentations=("crop_flip",), seed=4)
+    optimizer = torch.optim.SGD(
+        theirs.parameters(),
+        lr=0.05,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
+    )
+    assert len(batches) == 9  # three epochs of three batches: what is left over waits
+    losses = []
+    for step, (x, y) in enumerate(batches):
+        rising = recipe.warmup * 9
+        factor = 0.2 + 0.8 * step / rising if step < rising else (9 - step) / (9 - rising)
+        optimizer.param_groups[0]["lr"] = 0.05 * factor
+        loss = F.cross_entropy(theirs(x), y, label_smoothing=recipe.label_smoothing)
+        optimizer.zero_grad()
+        loss.backward()
+        if recipe.clip_norm:
+            torch.nn.utils.clip_grad_norm_(theirs.parameters(), recipe.clip_norm)
+        optimizer.step()
+        losses.append(loss.item())
+    for a, b in zip(tensors(ours), tensors(theirs), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(history.loss, np.reshape(losses, (3, 3)).mean(1), rtol=1e-4)
+
+
+def test_a_student_is_taught_by_the_stored_logits_of_its_images(digits, monkeypatch):
+    """The same by hand: cross-entropy and KL of equation 3.2 on batches whose images are found again by content."""
+    stored = torch.randn(112, 10, generator=torch.Generator().manual_seed(0))
+    ours, theirs = net(), net()
+    asked, batches = record_batches(monkeypatch)
+    fit(ours, digits, changed(epochs=1), teacher=stored, distillation=KD, seed=1)
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    for step, (images, (x, y)) in enumerate(zip(asked, batches, strict=True)):
+        chosen = (images[:, None] == digits.images[None]).flatten(2).all(2).int().argmax(1)
+        optimizer.param_groups[0]["lr"] = 0.05 * (0.2 + 0.8 * step / 0.6 if step < 0.6 else (3 - step) / 2.4)
+        z = theirs(x)
+        kl = F.kl_div(F.log_softmax(z / 20, 1), F.softmax(stored[chosen] / 20, 1), reduction="batchmean")
+        optimizer.zero_grad()
+        (0.5 * F.cross_entropy(z, y) + 0.5 * 400 * kl).backward()
+        optimizer.step()
+    for a, b in zip(tensors(ours), tensors(theirs), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+
+
+def test_history_has_a_row_an_epoch(digits):
+    model = net()
+    history = fit(model, digits, RECIPE)
+    assert list(history) == ["epoch", "lr", "loss", "accuracy", "seconds"]
+    assert history.epoch.tolist() == [1, 2, 3] and history.accuracy.between(0, 1).all() and (history.seconds > 0).all()
+    assert history.lr.tolist() == [RECIPE.learning_rate(step, 9) for step in (2, 5, 8)]
+    assert model.training
+
+
+def test_no_epochs_leave_the_network_as_it_was(digits):
+    model = net()
+    history = fit(model, digits, changed(epochs=0, batch_size=10_000))
+    assert same(model, net()) and len(history) == 0 and list(history) == ["epoch", "lr", "loss", "accuracy", "seconds"]
+
+
+def test_longer_training_fits_the_training_images(digits):
+    history = fit(net(), digits, changed(epochs=30))
+    assert history.accuracy.iloc[-1] > 0.95 > 0.5 > history.accuracy.iloc[0]
+
+
+# --- the schedule ---
+
+
+def test_the_rate_rises_to_its_peak_and_falls_to_zero():
+    recipe = changed(peak_lr=2.0)
+    rates = [recipe.learning_rate(step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.4) and rates[20] == pytest.approx(2.0) == max(rates)
+    assert rates[10] == pytest.approx(1.2) and rates[60] == pytest.approx(1.0)
+    assert rates[99] == pytest.approx(2.0 / 80) and recipe.learning_rate(100, 100) == 0
+    assert np.all(np.diff(rates[:21]) > 0) and np.all(np.diff(rates[20:]) < 0)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize("steps", [1, 2, 3, 7])
+def test_short_schedules_stay_between_zero_and_the_peak(warmup, steps):
+    recipe = changed(warmup=warmup)
+    assert all(0 < recipe.learning_rate(step, steps) < 1.0001 * recipe.peak_lr for step in range(steps))
+
+
+# --- randomness ---
+
+
+@pytest.mark.parametrize("arm", ARMS, ids=augment.label)
+@pytest.mark.parametrize("name", ["alexnet", "lenet"])
+def test_released_code_bug_the_seed_governs_every_draw(digits, name, arm):
+    """The released code seeds torch alone and draws MixUp, CutMix and Cutout from NumPy. AlexNet adds dropout."""
+    histories, results = [], []
+    for noise in (1, 2):
+        random.seed(noise), np.random.seed(noise), torch.manual_seed(noise)
+        results.append(net(name, seed=7))
+        histories.append(fit(results[-1], digits, changed(epochs=2), augmentations=arm, seed=7))
+    assert same(*results) and numbers(histories[0]) == numbers(histories[1])
+
+
+def test_a_seed_of_its_own_gives_other_numbers(digits):
+    results = [net() for _ in range(2)]
+    for seed, model in enumerate(results):
+        fit(model, digits, changed(epochs=1), seed=seed)
+    assert not same(*results)
+
+
+def test_arms_of_a_seed_share_the_order_of_images_and_epochs_do_not(digits, monkeypatch):
+    orders = []
+    for arm in ((), ("crop_flip", "cutmix")):
+        asked, _ = record_batches(monkeypatch)
+        fit(net(), digits, changed(epochs=2), augmentations=arm, seed=3)
+        orders.append(torch.stack(asked))
+    assert torch.equal(*orders)
+    first, second = orders[0][:3].flatten(0, 1), orders[0][3:].flatten(0, 1)
+    assert not torch.equal(first, second)
+    distinct = len(digits.images.unique(dim=0))
+    assert len(first.unique(dim=0)) >= 96 - (112 - distinct)  # no image twice in an epoch
+
+
+def test_each_purpose_and_epoch_has_a_seed_of_its_own():
+    purposes = ("initialisation", "order", "augmentation", "dropout")
+    derived = {train.derive(s, purpose, epoch) for s in range(5) for purpose in purposes for epoch in range(5)}
+    assert len(derived) == 5 * 4 * 5 and all(0 <= seed < 2**63 for seed in derived)
+    assert train.derive(0, "order", 0) == 1829853113658518448  # for ever: stored runs depend on it
+
+
+# --- interruption ---
+
+INTERRUPTED = {
+    "alexnet with dropout": ("alexnet", ("crop_flip", "cutmix"), None),
+    "resnet18 with batch statistics": ("resnet18", ("cutout", "mixup"), None),
+    "lenet of stored logits": ("lenet", (), "logits"),
+    "lenet of a network": ("lenet", ("cutmix",), "network"),
+}
+
+
+@pytest.mark.parametrize("name, arm, taught", INTERRUPTED.values(), ids=INTERRUPTED)
+@pytest.mark.parametrize("after", [5, 6])
+def test_a_run_taken_up_again_is_the_same_to_the_bit(digits, tmp_path, monkeypatch, name, arm, taught, after):
+    """Broken off in the middle of the second epoch, and right after its end."""
+    teacher = {"logits": torch.randn(112, 10), "network": net("resnet18", seed=9), None: None}[taught]
+    asked = {"augmentations": arm, "seed": 2, "teacher": teacher, "distillation": KD if taught else None}
+    straight = net(name)
+    history = fit(straight, digits, RECIPE, **asked)
+
+    broken, checkpoint = net(name), tmp_path / "deep" / "run.pt"
+    with monkeypatch.context() as patch:
+        interrupt(patch, after)
+        with pytest.raises(Stop):
+            fit(broken, digits, RECIPE, **asked, checkpoint=checkpoint)
+    assert [path.name for path in checkpoint.parent.iterdir()] == ["run.pt"]
+
+    torch.manual_seed(99)
+    resumed = net(name, seed=50)  # its weights come from the checkpoint
+    asked_again, _ = record_batches(monkeypatch)
+    continued = fit(resumed, digits, RECIPE, **asked, checkpoint=checkpoint)
+    assert len(asked_again) == (6 if after == 5 else 3)  # whole epochs alone are kept
+    assert same(straight, resumed) and numbers(history) == numbers(continued)
+
+
+def test_a_finished_checkpoint_trains_nothing(digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    first, again = net(), net(seed=1)
+    history = fit(first, digits, RECIPE, checkpoint=tmp_path / "run.pt")
+    interrupt(monkeypatch, 0)
+    assert numbers(fit(again, digits, RECIPE, checkpoint=tmp_path / "run.pt")) == numbers(history)
+    assert same(first, again)
+
+
+def test_a_damaged_checkpoint_is_one_sentence(digits, tmp_path):
+    path = tmp_path / "run.pt"
+    for content in (b"", b"abc", b"PK\3\4 cut short"):
+        path.write_bytes(content)
+        with pytest.raises(KdlibError) as fault:
+            fit(net(), digits, RECIPE, checkpoint=path)
+        assert str(path) in str(fault.value) and "\n" not in str(fault.value)
+
+
+# --- evaluation ---
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_released_code_bug_infer_puts_the_mode_back(digits, training):
+    model = net("alexnet").train(training)
+    infer(model, digits.images, digits.mean, digits.std)
+    assert all(module.training == training for module in model.modules())
+
+
+def test_the_mode_is_put_back_when_inference_fails(digits):
+    model = net().train()
+    with pytest.raises(RuntimeError):
+        infer(model, digits.images[:, :8, :8], digits.mean, digits.std)
+    assert model.training
+
+
+def test_infer_changes_nothing_and_draws_nothing(digits):
+    model = net("resnet18").train()
+    before, state = copy.deepcopy(model), torch.get_rng_state()
+    infer(model, digits.images, digits.mean, digits.std)
+    assert same(model, before) and torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "alexnet", "lenet"])
+def test_infer_gives_float32_logits_and_features_in_evaluation_mode(digits, name):
+    model = net(name)
+    x = (digits.images.permute(0, 3, 1, 2) / 255 - digits.mean.view(3, 1, 1)) / digits.std.view(3, 1, 1)
+    with torch.no_grad():
+        expected = copy.deepcopy(model).eval()(x)
+    logits, features = infer(model, digits.images, digits.mean, digits.std, batch_size=50)
+    assert logits.dtype == features.dtype == torch.float32 and len(features) == 112
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    whole, _ = infer(model, digits.images, digits.mean, digits.std)
+    torch.testing.assert_close(logits, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_evaluating_between_epochs_does_not_change_training(digits, tmp_path, monkeypatch):
+    plain, watched = net("alexnet"), net("alexnet")
+    fit(plain, digits, RECIPE)
+    show = train.Progress.show
+
+    def evaluating(progress, row):
+        infer(watched, digits.images, digits.mean, digits.std)
+        show(progress, row)
+
+    monkeypatch.setattr(train.Progress, "show", evaluating)
+    fit(watched, digits, RECIPE)
+    assert same(plain, watched)
+
+
+# --- teachers ---
+
+
+class Recording(models.LeNet):
+    """A LeNet that notes what it is shown, and in which mode."""
+
+    def __init__(self, seed):
+        super().__init__(64, 10)
+        self.load_state_dict(net(seed=seed).state_dict())
+        self.shown, self.modes = [], []
+
+    def penultimate(self, x):
+        self.shown.append(x.detach().clone())
+        self.modes.append(self.training)
+        return super().penultimate(x)
+
+
+@pytest.mark.parametrize("arm", ARMS[1:], ids=augment.label)
+def test_the_teacher_sees_the_augmented_batch_of_its_student(digits, arm):
+    """A patient teacher (Beyer et al. 2022): the same mixed, cut or cropped image, never the clean one."""
+    student, teacher = Recording(seed=0), Recording(seed=1).train()
+    fit(student, digits, changed(epochs=1), augmentations=arm, teacher=teacher, distillation=KD)
+    assert len(student.shown) == len(teacher.shown) == 3
+    assert all(torch.equal(x, y) for x, y in zip(student.shown, teacher.shown, strict=True))
+    assert not any(teacher.modes) and all(student.modes)
+    assert same(teacher, net(seed=1)) and all(p.grad is None for p in teacher.parameters())
+
+
+@pytest.fixture(scope="module")
+def taught(digits):
+    """A small float32 teacher that knows something."""
+    teacher = net("resnet18", seed=8)
+    fit(teacher, digits, changed(epochs=5))
+    return teacher
+
+
+def test_stored_logits_teach_what_the_teacher_in_the_loop_does(digits, taught):
+    """For images that are not augmented, the two ways to be taught are one."""
+    stored, _ = infer(taught, digits.images, digits.mean, digits.std)
+    results = [net(), net()]
+    for student, signal in zip(results, (stored, copy.deepcopy(taught)), strict=True):
+        fit(student, digits, RECIPE, teacher=signal, distillation=KD)
+    for a, b in zip(*map(tensors, results), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=2e-4)
+
+
+def test_the_teacher_in_the_loop_gives_the_logits_that_would_be_stored(digits, taught, monkeypatch):
+    """Where all networks are float32: else an augmented student learns from coarser logits than one that is not."""
+    seen, kd_loss = [], train.kd_loss
+    monkeypatch.setattr(train, "kd_loss", lambda z, t, *rest, **named: seen.append(t) or kd_loss(z, t, *rest, **named))
+    _, batches = record_batches(monkeypatch)
+    fit(net(), digits, changed(epochs=1), augmentations=("cutmix",), teacher=copy.deepcopy(taught), distillation=KD)
+    for (x, _), logits in zip(batches, seen, strict=True):
+        with torch.no_grad():
+            torch.testing.assert_close(logits, copy.deepcopy(taught).eval()(x), rtol=1e-4, atol=1e-4)
+
+
+def test_stored_logits_do_not_serve_an_augmented_student(digits):
+    with pytest.raises(TrainingError, match="clean images, not to batches under cutmix"):
+        fit(net(), digits, RECIPE, augmentations=("cutmix",), teacher=torch.zeros(112, 10), distillation=KD)
+
+
+def test_stored_logits_must_be_of_these_images(digits):
+    with pytest.raises(TrainingError, match="100 teacher logits for 112 training images"):
+        fit(net(), digits, RECIPE, teacher=torch.zeros(100, 10), distillation=KD)
+
+
+def test_a_teacher_and_the_settings_belong_together(digits):
+    for given in ({"teacher": torch.zeros(112, 10)}, {"distillation": KD}):
+        with pytest.raises(TrainingError, match="belong together"):
+            fit(net(), digits, RECIPE, **given)
+
+
+def test_label_smoothing_changes_a_student_or_is_refused(digits):
+    """It is a field of the recipe and so of the key: a student must not ignore it."""
+    results = [net(), net()]
+    try:
+        for student, smoothing in zip(results, (0.0, 0.2), strict=True):
+            recipe = changed(label_smoothing=smoothing)
+            fit(student, digits, recipe, teacher=torch.zeros(112, 10), distillation=KD)
+    except KdlibError:
+        return
+    assert not same(*results)
+
+
+# --- precision ---
+
+
+@pytest.mark.parametrize("name", ["resnet18", "alexnet"])
+def test_bfloat16_trains_float32_weights_to_about_the_same_place(digits, name):
+    results = {}
+    for precision in train.PRECISIONS:
+        model = net(name)
+        results[precision] = fit(model, digits, changed(precision=precision)).loss.to_numpy()
+        assert all(p.dtype == torch.float32 for p in model.parameters())
+    np.testing.assert_allclose(results["bfloat16"], results["float32"], rtol=0.05)
+    assert (results["bfloat16"] != results["float32"]).any()
+
+
+# --- refusals ---
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_epoch_and_settings(digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    recipe = changed(peak_lr=1e25, epochs=9)
+    with pytest.raises(TrainingError) as fault:
+        fit(net(), digits, recipe, augmentations=("crop_flip",), seed=5, checkpoint=tmp_path / "run.pt", title="mine")
+    message = str(fault.value)
+    assert "\n" not in message and message.startswith("mine: the loss is nan in epoch 1")
+    for part in ("'peak_lr': 1e+25", "'batch_size': 32", "crop_flip", "seed 5"):
+        assert part in message
+    assert not list(tmp_path.iterdir())  # nothing to take up again
+
+
+def test_a_batch_larger_than_the_data_is_refused(digits):
+    with pytest.raises(TrainingError, match="batch_size is 113, but there are only 112 training images"):
+        fit(net(), digits, changed(batch_size=113))
+    assert len(fit(net(), digits, changed(batch_size=112, epochs=1))) == 1
+
+
+@pytest.mark.parametrize("name, value", [("epochs", -1), ("batch_size", 0), ("precision", "float16")])
+def test_a_recipe_without_meaning_is_refused_by_name(name, value):
+    with pytest.raises(TrainingError) as fault:
+        changed(**{name: value})
+    assert str(fault.value).startswith(f"{name} is {value!r}") and "\n" not in str(fault.value)
+
+
+def test_progress_is_one_line_an_epoch_outside_a_terminal(digits, capsys):
+    fit(net(), digits, RECIPE, title="lenet alone")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and all(line.startswith("lenet alone epoch ") for line in lines)
+    assert "epoch 2/3 loss" in lines[1]
