@@ -702,21 +702,17 @@ def as_frame(judgements: Iterable[Judgement]) -> pd.DataFrame:
 
 def verdict_table(judgements: Sequence[Judgement], name: str = "tab-verdicts") -> Markdown:
     """One row a claim: its first effect in the paper and here, how its effects speak, and the verdicts."""
-    header = ["", "Claim", "First effect", "Paper", "Formula", "Verdict", "Released code", "Verdict", "Seeds"]
-    align = ["---:", ":---", ":---", "---:", "---:", ":---", "---:", ":---", "---:"]
+    header = ["", "Claim", "First effect", "Paper", "Formula", "Released code", "Seeds"]
+    align = ["---:", ":---", ":---", "---:", ":---", ":---", "---:"]
     rows = []
     for claim, cases in grouped(judgements):
-        effect = claim.effects[0]
         cells = [shown_case(case) for case in cases]
-        if not claim.of_students:
-            cells.append(["no student", "–"])
         rows.append([
             str(claim.id),
-            f"{claim.statement} ({claim.source}) [Chapter]({claim.page}.ipynb)",
-            effect.title,
-            shown(effect.paper()),
-            *cells[0],
-            *cells[1],
+            f"{claim.statement} [{claim.source}]({claim.page}.ipynb)",
+            claim.effects[0].title,
+            shown(claim.effects[0].paper()),
+            *(cells if claim.of_students else [*cells, "no student"]),
             " / ".join(str(n) for n in sorted({n for case in cases for n in case.seeds})) or "–",
         ])  # fmt: skip
     return directive([header, align, *rows], f"The paper's claims, and whether they hold. {caption(judgements)}", name)
@@ -750,11 +746,12 @@ def grouped(judgements: Sequence[Judgement]) -> Iterator[tuple[Claim, list[Judge
         yield claim, [judgement for judgement in judgements if judgement.claim == claim]
 
 
-def shown_case(case: Judgement) -> list[str]:
+def shown_case(case: Judgement) -> str:
+    """A verdict, the interval of the first effect, and how many effects speak how."""
     if case.verdict == NOT_RUN:
-        return [NOT_RUN, f"**{NOT_RUN}**: {case.why_not}"]
+        return f"**{NOT_RUN}**: {case.why_not}"
     tally = f"{case.count(FOR)} for, {case.count(AGAINST)} against, {case.count(OPEN)} open"
-    return [shown_interval(case.findings[0].interval), f"**{case.verdict}** ({tally})"]
+    return f"**{case.verdict}**<br>{shown_interval(case.findings[0].interval)}<br>{tally}"
 
 
 def caption(judgements: Sequence[Judgement]) -> str:

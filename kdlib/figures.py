@@ -9,6 +9,7 @@ notebooks, so that no figure repeats one as a title.
 import base64
 import functools
 import io
+import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from PIL import Image
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
@@ -89,18 +91,19 @@ class Picture:
     dpi: int = 130  # of a png
 
     def bytes(self) -> bytes:
-        """The file's content; the same figure gives the same bytes."""
+        """The file's content, made small; the same figure gives the same bytes."""
         out = io.BytesIO()
+        no_date = {"Date": None} if self.form == "svg" else {"Software": None}
         with matplotlib.rc_context(STYLE):
             self.figure.savefig(
-                out,
-                format=self.form,
-                dpi=self.dpi,
-                transparent=True,
-                bbox_inches="tight",
-                pad_inches=0.04,
-                metadata={"Date": None} if self.form == "svg" else {"Software": None},
-            )
+                out, format=self.form, dpi=self.dpi, transparent=True, bbox_inches="tight", pad_inches=0.04,
+                metadata=no_date,
+            )  # fmt: skip
+        if self.form == "svg":  # a hundredth of a point is fine enough
+            return re.sub(rb"(\d\.\d\d)\d+", rb"\1", out.getvalue())
+        few_colours = Image.open(out).quantize(256, method=Image.Quantize.FASTOCTREE)
+        out = io.BytesIO()
+        few_colours.save(out, "png", optimize=True)
         return out.getvalue()
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:

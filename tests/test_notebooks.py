@@ -99,7 +99,7 @@ def papermill(path: Path, out: Path, store: Path, **parameters: str) -> subproce
     command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(path), str(out)]
     for name, value in parameters.items():
         command += ["-y", f"{name}: {value}"]
-    environment = os.environ | {"KDLIB_RUNS": str(store), "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"KDLIB_RUNS": str(store), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
 
 

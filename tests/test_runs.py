@@ -193,7 +193,7 @@ def test_whole_numbers_and_floats_that_are_equal_are_one_key(name, whole):
         (lambda: Teacher("digits", "lenet", 64, RECIPE, ("cutmx",)), "no augmentation is called 'cutmx'"),
         (lambda: Teacher("digits", "lenet", 32, RECIPE), "lenet has one size only: width is 32"),
         (lambda: Teacher("digits", "resnet18", 0, RECIPE), "width is 0"),
-        (lambda: Student("mnist", TEACHER, "lenet", 64, RECIPE), "a student of mnist can't learn from a teacher of digits"),
+        (lambda: Student("mnist", TEACHER, "lenet", 64, RECIPE), "a student of mnist can't learn from"),
         (lambda: Student("digits", TEACHER, "vgg", 64, RECIPE), "no model is called 'vgg'"),
         (lambda: Student("digits", TEACHER, "lenet", 64, RECIPE, ("mixup", "cutmix")), "mixes twice"),
         (lambda: Student("digits", TEACHER, "lenet", 64, RECIPE, temperature=0), "temperature is 0"),
@@ -235,7 +235,8 @@ def test_a_run_holds_what_the_chapters_read(filled, no_training):
             again = metrics.evaluate_logits(held[f"{part}_logits"], held[f"{part}_labels"])
             assert run.metrics[part] == pytest.approx(again)
         told = run.metrics["provenance"]
-        assert told["dataset_checksum"] == digits.checksum and told["torch"] == torch.__version__ and told["seconds"] > 0
+        assert told["dataset_checksum"] == digits.checksum and told["torch"] == torch.__version__
+        assert told["seconds"] > 0
     assert teacher.predictions["tsne_embeddings"].dtype == np.float16
     assert set(teacher.predictions["tsne_labels"]) == {0, 1, 2, 3}
     assert arrays(filled, TEACHER, "train_logits.npz")["logits"].dtype == np.float16
@@ -302,10 +303,8 @@ def test_two_processes_make_each_run_once(tmp_path):
     command = [sys.executable, "-m", "kdlib", "run", "--chapter", "teachers"]
     command += [part for setting in settings for part in ("--set", setting)]
     environment = os.environ | {"KDLIB_RUNS": str(tmp_path / "runs"), "OMP_NUM_THREADS": "1"}
-    both = [
-        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for _ in range(2)
-    ]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    both = [subprocess.Popen(command, cwd=ROOT, env=environment, **streams) for _ in range(2)]
     said = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sum(text.count(" epoch ") for text in said) == 2 * 3  # two runs of three epochs, wherever they were made

@@ -12,16 +12,15 @@ from kdlib.runs import Student, Teacher
 
 FIVE = ((), ("crop_flip",), ("cutout",), ("mixup",), ("cutmix",))
 THREE = ((), ("mixup",), ("cutmix",))
-SEEDS = {"demo": (0, 1), "cpu": (0,), "paper": (0, 1, 2)}
-# Teachers and students that a chapter lists itself, a seed. Students: architectures x forms of the loss x (arms and a
-# random teacher), and each architecture alone; in the ablation (one architecture) three for each arm, "none" once.
-PER_SEED = {
-    "teachers": (5, 0),
-    "students": (2, 2 * 2 * 6),
-    "ablation": (0, 2 * (3 * 4 + 1)),
-    "mnist": (3 + 1, 2 * 4),
-    "dichotomy": (5 + 2, 2 * 2 * 6),
-}
+SEEDS = {"demo": (0, 1), "cpu": (0,), "paper": (0, 1)}
+FEWER = {("paper", "ablation"): (0,), ("paper", "alexnet"): (0,)}  # a chapter's seeds, an architecture's students'
+# Teachers that a chapter lists for each seed, and for each seed of a student's architecture its networks: alone, and
+# under both forms of the loss of each arm's teacher and a random one; in the ablation three for each arm, "none" once.
+TEACHERS = {"teachers": 5, "students": 0, "ablation": 0, "mnist": 3, "dichotomy": 5}
+ALONE = {"teachers": 0, "students": 1, "ablation": 0, "mnist": 1, "dichotomy": 1}
+STUDENTS = {"teachers": 0, "students": 2 * 6, "ablation": 2 * (3 * 4 + 1), "mnist": 2 * 4, "dichotomy": 2 * 6}
+ARCHITECTURES = {"teachers": (), "ablation": ("lenet",), "mnist": ("lenet",)}
+BOTH = ("lenet", "alexnet")
 EVERYWHERE = [(profile, chapter) for profile in study.PROFILES for chapter in study.CHAPTERS]
 
 
@@ -40,19 +39,27 @@ def refusal(*arguments, **overrides):
 # --- chapters ---
 
 
+def seeds_of(profile, chapter, model):
+    return FEWER.get((profile, model)) or FEWER.get((profile, chapter)) or SEEDS[profile]
+
+
 def test_the_profiles_and_chapters_are_all_there():
-    assert set(SEEDS) == set(study.PROFILES) and set(PER_SEED) == set(study.CHAPTERS)
+    assert set(SEEDS) == set(study.PROFILES) and set(TEACHERS) == set(STUDENTS) == set(study.CHAPTERS)
 
 
 @pytest.mark.parametrize("profile, chapter", EVERYWHERE)
 def test_a_chapter_lists_each_run_once_and_as_many_as_the_study_has(profile, chapter):
     specs = listed(profile, chapter)
     assert len({runs.key(spec) for spec in specs}) == len(specs)
-    kinds = Counter(type(spec) for spec in specs)
-    teachers, students = PER_SEED[chapter]
-    seeds = SEEDS[profile]
-    assert (kinds[Teacher], kinds[Student]) == (teachers * len(seeds), students * len(seeds))
-    assert Counter(spec.seed for spec in specs) == {seed: teachers + students for seed in seeds}
+    found = Counter((type(spec), spec.seed) for spec in specs)
+    expected = Counter()
+    for seed in SEEDS[profile]:
+        expected[Teacher, seed] += TEACHERS[chapter]
+    for model in ARCHITECTURES.get(chapter, BOTH):
+        for seed in seeds_of(profile, chapter, model):
+            expected[Teacher, seed] += ALONE[chapter]
+            expected[Student, seed] += STUDENTS[chapter]
+    assert found == +expected
 
 
 @pytest.mark.parametrize("profile, chapter", EVERYWHERE)
@@ -69,7 +76,8 @@ def test_teachers_are_one_architecture_under_each_augmentation(profile):
     specs = listed(profile, "teachers")
     for seed in SEEDS[profile]:
         assert tuple(spec.augmentations for spec in specs if spec.seed == seed) == FIVE
-    assert {(spec.model, spec.dataset) for spec in specs} == {("resnet18", "digits" if profile == "demo" else "cifar10")}
+    assert {spec.model for spec in specs} == {"resnet18"}
+    assert {spec.dataset for spec in specs} == {"digits" if profile == "demo" else "cifar10"}
     assert len({spec.recipe for spec in specs}) == 1 and specs[0].recipe.epochs > 0
 
 
@@ -77,8 +85,8 @@ def test_teachers_are_one_architecture_under_each_augmentation(profile):
 def test_students_learn_from_the_teachers_chapters_teachers_a_random_one_and_none(profile):
     specs = listed(profile, "students")
     teachers = set(listed(profile, "teachers"))
-    for seed in SEEDS[profile]:
-        for model in ("lenet", "alexnet"):
+    for model in BOTH:
+        for seed in seeds_of(profile, "students", model):
             mine = [spec for spec in specs if (spec.seed, spec.model) == (seed, model)]
             (alone,) = (spec for spec in mine if isinstance(spec, Teacher))
             students = [spec for spec in mine if isinstance(spec, Student)]
@@ -95,13 +103,13 @@ def test_students_learn_from_the_teachers_chapters_teachers_a_random_one_and_non
 def test_the_ablation_augments_the_teacher_the_student_or_both(profile):
     specs = listed(profile, "ablation")
     expected = {(a, ()) for a in FIVE} | {((), a) for a in FIVE} | {(a, a) for a in FIVE}
-    for seed in SEEDS[profile]:
+    for seed in seeds_of(profile, "ablation", "lenet"):
         for reduction in ("batchmean", "mean"):
             mine = [s for s in specs if (s.seed, s.reduction) == (seed, reduction)]
             assert sorted((s.teacher.augmentations, s.augmentations) for s in mine) == sorted(expected)
     assert {spec.model for spec in specs} == {"lenet"}
     shared = set(specs) & set(listed(profile, "students"))
-    assert len(shared) == 2 * 5 * len(SEEDS[profile])  # the first form is the students' chapter's
+    assert len(shared) == 2 * 5 * len(seeds_of(profile, "ablation", "lenet"))  # the first form
 
 
 def test_the_ablation_without_the_arm_none_still_has_the_baseline_teacher():
@@ -142,6 +150,14 @@ def test_the_paper_profile_is_full_size():
         assert spec.width == 64
     for spec in listed("cpu", "dichotomy"):
         assert spec.width == (64 if spec.model == "lenet" else 16)
+
+
+def test_a_readers_seeds_are_every_networks():
+    plain = listed("paper", "students")
+    assert {s.seed for s in plain if s.model == "lenet"} == {0, 1}
+    assert {s.seed for s in plain if s.model == "alexnet"} == {0}
+    for chapter, model in (("students", "lenet"), ("students", "alexnet"), ("ablation", "lenet")):
+        assert {s.seed for s in listed("paper", chapter, seeds=[3, 4]) if s.model == model} == {3, 4}
 
 
 def test_parameters_reach_the_runs():

@@ -86,7 +86,8 @@ def interrupt(monkeypatch, after):
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, {"momentum": 0.0}, {"weight_decay": 0.0}, {"warmup": 0.0}, {"label_smoothing": 0.1}, {"clip_norm": 0.3}]
+    "fields",
+    [{}, {"momentum": 0.0}, {"weight_decay": 0.0}, {"warmup": 0.0}, {"label_smoothing": 0.1}, {"clip_norm": 0.3}],
 )
 def test_training_is_plain_sgd_on_the_same_batches(digits, monkeypatch, fields):
     recipe = changed(**fields)
