@@ -26,7 +26,7 @@ from scipy.special import entr
 from kdlib import KdlibError, metrics, paper, stats
 from kdlib.runs import Run, Student, Teacher
 from kdlib.stats import Interval, Quantity
-from kdlib.tables import Markdown, arm_name, directive, network_name, test_set_name
+from kdlib.tables import Markdown, arm_name, directive, name_of_test_set, network_name
 
 REDUCTIONS = {"batchmean": "as the paper writes the loss", "mean": "as the released code computes it"}
 CHAPTERS = ("teachers", "students", "ablation", "mnist")  # whose runs the claims are judged on
@@ -648,7 +648,7 @@ def decide(
             compared[columns] = compare(columns, claim.arms, common_seeds(effect, claim.arms, runs), runs, measured)
         interval = effect.interval(compared[columns], claim.arms, columns, len(claim.effects))
         findings.append(Finding(effect, interval, effect.says(interval.low, interval.high)))
-    test_set = test_set_name(next(iter(runs.values())).spec.dataset, "test")
+    test_set = name_of_test_set(next(iter(runs.values())).spec.dataset, "test")
     return Judgement(claim, reduction, verdict(findings), tuple(findings), test_set=test_set)
 
 

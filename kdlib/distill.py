@@ -87,8 +87,8 @@ def kd_loss(
 
 def check_settings(temperature: float, kd_weight: float, direction: str, reduction: str) -> None:
     """Refuse settings that the loss has no meaning for."""
-    if not temperature > 0:
-        raise DistillError(f"temperature is {temperature}, it must be above 0")
+    if not 0 < temperature < float("inf"):
+        raise DistillError(f"temperature is {temperature}, it must be above 0 and finite")
     if not 0 <= kd_weight <= 1:
         raise DistillError(f"kd_weight is {kd_weight}, it must lie between 0 and 1")
     if direction not in DIRECTIONS:

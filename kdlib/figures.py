@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 
 from kdlib import augment, data, metrics, paper, stats, tables
 from kdlib.runs import TSNE_CLASSES, Run
-from kdlib.tables import Markdown, arm_name, network_name, test_set_name
+from kdlib.tables import Markdown, arm_name, network_name, name_of_test_set
 
 GREY = "#7a7a7a"  # at least 4:1 against white and against the dark theme's ground
 # Okabe and Ito's colours, and Tol's for the crossed arms.
@@ -280,7 +280,9 @@ def augmented_images(dataset: str, arms: Sequence[tuple[str, ...]]) -> Picture:
         pixels, label = telling_example(images, labels, arm, loaded)
         place.imshow(pixels, interpolation="nearest")
         title = arm_name(augment.label(arm)) if arm else "as it is"
-        said = f"{label[2]:.2f} “{names[0]}” + {1 - label[2]:.2f} “{names[1]}”" if isinstance(label, tuple) else f"“{names[0]}”"
+        said = f"“{names[0]}”"
+        if isinstance(label, tuple):
+            said = f"{label[2]:.2f} {said} +\n{1 - label[2]:.2f} “{names[1]}”"
         place.set_title(f"{title}\n{said}", fontsize=6.5)
     for place in axes.flat:
         place.set_axis_off()
@@ -312,7 +314,7 @@ def which_images(dataset: str) -> Markdown | None:
     """A sentence where Figure 2 can't show the images of this page's data set."""
     if data_at_hand(dataset) == dataset:
         return None
-    name = test_set_name(dataset, "test")
+    name = name_of_test_set(dataset, "test")
     return Markdown(f"*The files of {name} are not on this machine: the digits that need none stand in for them below.*")
 
 

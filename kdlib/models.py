@@ -79,8 +79,6 @@ class LeNet(Classifier):
     """LeNet as the paper's code has it: ReLU and max pooling, 62,006 parameters. It has no other width."""
 
     def __init__(self, width: int, classes: int):
-        if width != 64:
-            raise ModelError(f"lenet has one size only: width is {width}, leave it at 64")
         super().__init__(84, classes)
         self.conv1 = nn.Conv2d(3, 6, 5)
         self.conv2 = nn.Conv2d(6, 16, 5)
@@ -127,10 +125,17 @@ def build(name: str, *, width: int = 64, classes: int = 10, seed: int = 0) -> Cl
 
     They are the same whatever the device, and the global generators are left as they were.
     """
+    check(name, width)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        return ARCHITECTURES[name](width, classes)
+
+
+def check(name: str, width: int) -> None:
+    """Refuse an architecture that does not exist, or one in a size that it can't have."""
     if name not in ARCHITECTURES:
         raise ModelError(f"no model is called {name!r}: there are {', '.join(ARCHITECTURES)}")
     if width < 1:
         raise ModelError(f"width is {width}, it must be at least 1")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return ARCHITECTURES[name](width, classes)
+    if name == "lenet" and width != 64:
+        raise ModelError(f"lenet has one size only: width is {width}, leave it at 64")

@@ -2,7 +2,7 @@
 
 A run is a folder `<key>` in the run store (`KDLIB_RUNS`, or `runs/` beside this package):
 
-    spec.json           everything that changes its numbers, and nothing else
+    spec.json           everything that changes its numbers, and nothing else, but what equals its default
     metrics.json        what it scored, and where the numbers come from
     history.csv         a row an epoch
     predictions.npz     float16 logits on the test sets, with their labels
@@ -19,14 +19,17 @@ import shutil
 import subprocess
 import time
 import zipfile
-from collections.abc import Iterable
+import zlib
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -98,8 +101,8 @@ def check_network(spec: Spec) -> None:
     """Refuse a data set, network or arm that does not exist, before anything is trained."""
     if spec.dataset not in data.NAMES:
         raise RunError(f"no data set is called {spec.dataset!r}: there are {', '.join(data.NAMES)}")
-    if spec.model not in models.ARCHITECTURES:
-        raise RunError(f"no model is called {spec.model!r}: there are {', '.join(models.ARCHITECTURES)}")
+    models.check(spec.model, spec.width)
+    object.__setattr__(spec, "augmentations", tuple(spec.augmentations))
     augment.check(spec.augmentations)
 
 
@@ -117,7 +120,7 @@ def canonical(spec: Spec | Recipe) -> dict:
             value = canonical(value)
         elif isinstance(value, tuple):
             value = list(value)
-        elif isinstance(value, int) and field.type is float:
+        elif isinstance(value, int) and field.type in (float, float | None):
             value = float(value)  # 20 and 20.0 are one temperature
         out[field.name] = value
     return out
@@ -142,7 +145,20 @@ def store() -> Path:
     return Path(os.environ.get("KDLIB_RUNS") or Path(__file__).resolve().parent.parent / "runs")
 
 
-FILES = ("spec.json", "metrics.json", "history.csv", "predictions.npz")
+FILES = ("spec.json", "metrics.json", "history.csv")
+# What reading a damaged file can raise: of the file itself, JSON, CSV, an archive, and safetensors with their shapes.
+UNREADABLE = (OSError, EOFError, ValueError, LookupError, zlib.error, zipfile.BadZipFile, SafetensorError, RuntimeError)
+
+
+def check_archive(path: Path, arrays: Iterable[str]) -> None:
+    """Raise where an .npz lacks an array or any of its bytes has changed."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} in it is damaged")
+        for name in arrays:
+            if f"{name}.npy" not in archive.namelist():
+                raise KeyError(f"it has no {name}")
 
 
 class Run:
@@ -158,32 +174,33 @@ class Run:
 
     def check(self) -> None:
         """Raise `RunError` where a file is missing, unreadable, or belongs to another spec."""
-        names = [*FILES, "train_logits.npz"] if isinstance(self.spec, Teacher) else FILES
-        for name in names:
-            path = self.folder / name
-            if not path.is_file():
-                raise RunError(f"{path} is missing: restore it, or delete the folder to train this run again")
-            if name.endswith(".npz"):
-                self._reading(name, lambda file: zipfile.ZipFile(file).testzip())
+        archives = {"predictions.npz": ("test_logits", "test_labels", "class_gram", "embedding_dim")}
+        if isinstance(self.spec, Teacher):
+            archives["train_logits.npz"] = ("logits",)
+        for name in [*FILES, *archives]:
+            if not (self.folder / name).is_file():
+                raise self._damaged(name, "it is missing")
         if self._json("spec.json") != canonical(self.spec):
-            raise RunError(f"{self.folder / 'spec.json'} describes another run: restore it, or delete the folder")
+            raise self._damaged("spec.json", "it describes another run")
         for part in ("test", "provenance"):
-            if part not in self.metrics:
-                raise RunError(f"{self.folder / 'metrics.json'} has no {part!r}: restore it, or delete the folder")
-        if len(self.history) != self.spec.recipe.epochs:
-            raise RunError(
-                f"{self.folder / 'history.csv'} has {len(self.history)} epochs, {self.spec.recipe.epochs} were "
-                f"expected: restore it, or delete the folder to train this run again"
-            )
+            if not isinstance(self.metrics, dict) or part not in self.metrics:
+                raise self._damaged("metrics.json", f"it has no {part!r}")
+        epochs = self.spec.recipe.epochs
+        if len(self.history) != epochs or self.history.isna().any(axis=None):
+            raise self._damaged("history.csv", f"it should hold {epochs} whole rows")
+        for name, arrays in archives.items():
+            self._reading(name, lambda path, arrays=arrays: check_archive(path, arrays))
 
-    def _reading(self, name: str, read):
+    def _damaged(self, name: str, finding: str) -> RunError:
         path = self.folder / name
+        return RunError(f"{path} can't be used, {finding}: restore it, or delete the folder to train this run again")
+
+    def _reading(self, name: str, read: Callable[[Path], Any]) -> Any:
         try:
-            return read(path)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, pd.errors.ParserError) as error:
-            raise RunError(
-                f"{path} can't be read ({error}): restore it, or delete the folder to train this run again"
-            ) from error
+            return read(self.folder / name)
+        except UNREADABLE as error:
+            finding = (str(error).splitlines() or [type(error).__name__])[0]
+            raise self._damaged(name, finding) from error
 
     def _json(self, name: str) -> dict:
         return self._reading(name, lambda path: json.loads(path.read_text()))
@@ -218,8 +235,11 @@ class Run:
                 f"{self.weights} is missing, and students that augment their images need it: "
                 f"delete that folder to train the run again"
             )
-        tensors = self._reading("weights.safetensors", load_file)
-        classes = tensors["head_layer.bias"].numel()
+        return self._reading(self.weights.name, self._network)
+
+    def _network(self, weights: Path) -> models.Classifier:
+        tensors = load_file(weights)
+        classes = len(tensors["head_layer.bias"])
         model = models.build(self.spec.model, width=self.spec.width, classes=classes)
         model.load_state_dict(tensors)
         return model
@@ -239,6 +259,7 @@ def ensure(specs: Iterable[Spec], *, device: str = "cpu") -> list[Run]:
         check_device(device)
         for name in {run.spec.dataset for run in pending.values()}:
             data.load(name)
+        open_store()
     while pending:
         made = next((name for name, run in pending.items() if make_if_free(run, pending, device)), None)
         if made:
@@ -267,15 +288,21 @@ def make_if_free(run: Run, pending: dict[str, Run], device: str) -> bool:
     """Make a run, unless its teacher is still to come or another process is at it; True once it exists."""
     if isinstance(run.spec, Student) and key(run.spec.teacher) in pending:
         return False
-    lock = store() / ".locks" / run.key
-    lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(lock, timeout=0):
+        with FileLock(store() / ".locks" / run.key, timeout=0):
             if not run.exists():
                 make(run, device)
     except Timeout:
         return False
     return True
+
+
+def open_store() -> None:
+    """Make the store's folder where there is none; refuse one that can't be written to."""
+    try:
+        (store() / ".locks").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"runs can't be kept in {store()} ({error.strerror}): set KDLIB_RUNS to a folder") from error
 
 
 def check_device(device: str) -> None:
@@ -311,8 +338,8 @@ def make(run: Run, device: str) -> None:
     predictions, scores, embeddings = evaluate(model, dataset, train)
     if isinstance(spec, Teacher):
         predictions |= tsne_input(embeddings, dataset)
-    aside = store() / ".making" / f"{run.key}-{os.getpid()}"
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = store() / ".making" / run.key
+    shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed: this one holds the lock
     aside.mkdir(parents=True)
     write_json(aside / "spec.json", canonical(spec))
     history.to_csv(aside / "history.csv", index=False)
@@ -332,8 +359,10 @@ def taught_by(spec: Spec, device: str) -> dict:
     if isinstance(spec, Teacher):
         return {}
     run = Run(spec.teacher)
-    signal = run.network() if spec.augmentations else torch.as_tensor(run.train_logits()).to(device)
-    return {"teacher": signal, "distillation": spec.distillation}
+    if not spec.augmentations:
+        return {"teacher": torch.as_tensor(run.train_logits()).to(device), "distillation": spec.distillation}
+    precision = spec.teacher.recipe.precision
+    return {"teacher": run.network(), "teacher_precision": precision, "distillation": spec.distillation}
 
 
 def half(logits: Tensor) -> np.ndarray:

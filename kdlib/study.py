@@ -5,6 +5,7 @@ One set of parameter names serves the profiles, the notebooks and `python -m kdl
 
 import difflib
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from importlib import resources
@@ -41,7 +42,7 @@ def whole(minimum: int) -> Callable[[str, Any], int]:
 def number(low: float, high: float, *, open_low: bool = False) -> Callable[[str, Any], float]:
     def convert(name: str, value: Any) -> float:
         fits = isinstance(value, int | float) and not isinstance(value, bool)
-        if not fits or not low <= value <= high or (open_low and value == low):
+        if not fits or not math.isfinite(value) or not low <= value <= high or (open_low and value == low):
             bounds = f"{'above' if open_low else 'from'} {low:g}" + ("" if high == float("inf") else f" to {high:g}")
             hint = " (in YAML, write 1.0e-3 rather than 1e-3)" if isinstance(value, str) else ""
             raise ParameterError(f"{name} is {value!r}: expected a number {bounds}{hint}")
@@ -146,7 +147,7 @@ def profile_text(profile: str) -> str:
     return resources.files("kdlib").joinpath("profiles", f"{profile}.yaml").read_text()
 
 
-def settings(chapter: str, profile: str = "demo", **overrides: Any) -> Settings:
+def settings(chapter: str, profile: str = "demo", /, **overrides: Any) -> Settings:
     """The settings of a chapter: the profile's, the profile's for this chapter, then what is given and not None."""
     if chapter not in CHAPTERS:
         raise ParameterError(f"no chapter is called {chapter!r}: there are {', '.join(CHAPTERS)}")
@@ -174,11 +175,10 @@ def from_notebook(namespace: dict[str, Any], chapter: str) -> Settings:
     is taken for a parameter here, and one that does not exist is an error.
     """
     plain = str | int | float | bool | list | tuple | dict | None
-    given = {
-        name: value
-        for name, value in namespace.items()
-        if not name.startswith("_") and name not in ("In", "Out") and isinstance(value, plain)
-    }
+    if "_parameters" not in namespace:  # cells further down may define what they like, and this one be run again
+        names = (n for n in namespace if not n.startswith("_") and n not in ("In", "Out"))
+        namespace["_parameters"] = [name for name in names if isinstance(namespace[name], plain)]
+    given = {name: namespace[name] for name in namespace["_parameters"]}
     profile = given.pop("profile", "demo")
     return settings(chapter, profile, **given)
 

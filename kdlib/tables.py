@@ -28,8 +28,8 @@ ARM_NAMES = {
     "cutout": "Cutout",
     "mixup": "MixUp",
     "cutmix": "CutMix",
-    "alone": "no teacher: labels alone",
-    "random": "a random teacher",
+    "alone": "no teacher",
+    "random": "random teacher",
 }
 CONTROLS = ("alone", "random")
 NETWORK_NAMES = {"resnet18": "ResNet-18", "lenet": "LeNet", "alexnet": "AlexNet"}
@@ -59,6 +59,7 @@ COLUMN_NAMES = {
 }  # fmt: skip
 NOT_RUN = "not run"
 MISSING = "–"
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 class TableError(KdlibError, ValueError):
@@ -88,7 +89,7 @@ def network_name(model: str) -> str:
     return NETWORK_NAMES.get(model, model)
 
 
-def test_set_name(dataset: str, part: str) -> str:
+def name_of_test_set(dataset: str, part: str) -> str:
     """How a test set is called: `part` is `test` or `shifted`."""
     return TEST_SETS.get((dataset, part), f"{dataset}, {part} set")
 
@@ -288,7 +289,7 @@ def compare(
                     same = TEST_SETS.get((dataset, part)) == PAPER_SETS[paper_set]
                     value = float(cell) if cell else np.nan
                     rows.append(
-                        {"test_set": test_set_name(dataset, part) if dataset else PAPER_SETS[paper_set]}
+                        {"test_set": name_of_test_set(dataset, part) if dataset else PAPER_SETS[paper_set]}
                         | labels
                         | {"metric": measure.label, "arm": arm, "variant": variant}
                         | {"paper": value, "printed": cell or "", "paper_set": PAPER_SETS[paper_set]}
@@ -462,7 +463,7 @@ def render(frame: pd.DataFrame, caption: str, name: str) -> Markdown:
     for variant in variants:
         header.append(_variant_header(variant))
         if beside_paper:
-            header.append("Difference")
+            header.append("Difference" if len(variants) == 1 else "Diff.")
     header.append("n")
     body, before = [], [""] * len(labels)
     for _, rows in frame.groupby(keys, sort=False):
@@ -494,7 +495,7 @@ def directive(lines: Sequence[Sequence[str]], caption: str, name: str) -> Markdo
 def ours(row: pd.Series | None) -> str:
     """Ours as text: a mean with half its interval, or why there is none.
 
-    >>> ours(pd.Series({"ours": 0.9, "low": 0.88, "high": 0.92, "digits": 3, "absent": ""}))
+    >>> ours(pd.Series({"ours": 0.9, "low": 0.88, "high": 0.92, "digits": 3, "absent": ""})).replace(NO_BREAK, " ")
     '0.900 ± 0.020'
     """
     if row is None:
@@ -507,9 +508,9 @@ def ours(row: pd.Series | None) -> str:
         return mean
     below, above = (round(abs(row[end] - row["ours"]), d) for end in ("low", "high"))
     if abs(above - below) < 1.5 * 10**-d:  # but for rounding
-        return f"{mean} ± {max(below, above):.{d}f}"
+        return f"{mean}{NO_BREAK}±{NO_BREAK}{max(below, above):.{d}f}"
     low, high = (_minus(f"{row[end]:.{d}f}") for end in ("low", "high"))
-    return f"{mean} [{low}, {high}]"
+    return f"{mean} [{low},{NO_BREAK}{high}]"
 
 
 def difference(row: pd.Series | None) -> str:
@@ -591,7 +592,7 @@ def extremes(frame: pd.DataFrame, metric: str = "accuracy") -> Markdown:
         by = f", classes {_shown('by', where['by'])}," if "by" in where else ""
         clauses = [_extremes_of(one, variant) for variant, one in rows.groupby("variant", sort=False)]
         said.append(f"On {where['test_set']}, the {'$S_f$' if metric == 'S_f' else metric} of {who}{by} is {'; '.join(clauses)}.")
-    return Markdown(" ".join(said))
+    return Markdown(said[0] if len(said) == 1 else "\n".join(f"- {sentence}" for sentence in said))
 
 
 def _extremes_of(rows: pd.DataFrame, variant: str) -> str:
@@ -614,7 +615,7 @@ def about(settings: Settings, runs: Sequence[Run]) -> Markdown:
     seeds = f"seed{'s' if len(settings.seeds) > 1 else ''} {listing(settings.seeds)}"
     text = (
         f"This page was made with the profile `{settings.profile}`: {listing(map(network_name, models))} on "
-        f"{test_set_name(settings.dataset, 'test')}, {seeds}, teachers under "
+        f"{name_of_test_set(settings.dataset, 'test')}, {seeds}, teachers under "
         f"{listing(arm_name(augment.label(a)) for a in settings.augmentations)}; "
         f"{len(runs)} runs."
     )
@@ -630,7 +631,7 @@ def lacks(runs: Sequence[Run], part: str) -> Markdown | None:
     """A sentence where a data set has no human labels (`human`) or no shifted test set (`shifted`), else None."""
     if not runs or any(part in run.metrics for run in runs):
         return None
-    name = test_set_name(_dataset(runs), "test")
+    name = name_of_test_set(_dataset(runs), "test")
     told = {
         "human": f"How people label the images of {name} is not known: what compares with people is left out below, or has "
         "the hard labels in their place",
@@ -649,16 +650,15 @@ def recipes(runs: Sequence[Run], caption: str, name: str) -> Markdown:
         spec, recipe = run.spec, run.spec.recipe
         if recipe.epochs == 0:
             continue
-        role = "student" if isinstance(spec, Student) else "on labels alone"
+        role = "labels and teacher" if isinstance(spec, Student) else "labels"
         lines[role, spec.model, recipe] = [
-            network_name(spec.model), role, f"{spec.width}", f"{recipe.epochs}", f"{recipe.batch_size}",
+            network_name(spec.model).replace("-", "\N{NON-BREAKING HYPHEN}"), role, f"{spec.width}", f"{recipe.epochs}", f"{recipe.batch_size}",
             f"{recipe.peak_lr:g}", f"{recipe.weight_decay:g}", f"{recipe.clip_norm:g}" if recipe.clip_norm else MISSING,
-            recipe.precision,
         ]  # fmt: skip
     header = [
-        "Network", "Trained", "Width", "Epochs", "Batch", "Peak rate", "Weight decay", "Clipped at", "Precision",
+        "Network", "Learns from", "Width", "Epochs", "Batch", "Peak rate", "Weight decay", "Clipped at",
     ]  # fmt: skip
-    align = [":---", ":---", *["---:"] * 6, ":---"]
+    align = [":---", ":---", *["---:"] * 6]
     return directive([header, align, *lines.values()], caption, name)
 
 

@@ -5,13 +5,13 @@ network's weights. All randomness comes from (seed, purpose, epoch), so that arm
 images, and a run taken up again after an interruption draws what it would have drawn.
 """
 
-import functools
 import hashlib
 import math
 import os
+import pickle
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -58,6 +58,14 @@ class Recipe:
             raise TrainingError(f"epochs is {self.epochs}, it must be 0 or more")
         if self.batch_size < 1:
             raise TrainingError(f"batch_size is {self.batch_size}, it must be 1 or more")
+        if not 0 < self.peak_lr < math.inf:
+            raise TrainingError(f"peak_lr is {self.peak_lr}, it must be above 0 and finite")
+        if not 0 <= self.warmup <= 1:
+            raise TrainingError(f"warmup is {self.warmup}, it must lie between 0 and 1")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise TrainingError(f"clip_norm is {self.clip_norm}, it must be above 0, or None")
+        if not 0 <= self.label_smoothing < 1:
+            raise TrainingError(f"label_smoothing is {self.label_smoothing}, it must lie between 0 and 1")
         if self.precision not in PRECISIONS:
             raise TrainingError(f"precision is {self.precision!r}, it must be one of {', '.join(PRECISIONS)}")
 
@@ -113,6 +121,7 @@ def fit(
     augmentations: tuple[str, ...] = (),
     seed: int = 0,
     teacher: Tensor | Classifier | None = None,
+    teacher_precision: str = "float32",
     distillation: Distillation | None = None,
     checkpoint: Path | None = None,
     title: str = "",
@@ -120,14 +129,14 @@ def fit(
     """Train `model` in place on the device of `data`; returns a row an epoch: epoch, lr, loss, accuracy, seconds.
 
     `teacher` is None (labels alone), logits of every training image (N, K), which are exact for a student whose
-    images are not augmented, or a network, which then sees the student's batch. Batches have one fixed size: the
+    images are not augmented, or a network, which then sees the student's batch in `teacher_precision`. Batches have one fixed size: the
     images that are left over at the end of an epoch's order wait for the next. `accuracy` is on the batches as
     they were trained on (mixed ones count their first label).
     """
-    check_teacher(teacher, distillation, augmentations, data)
+    check_teacher(teacher, distillation, recipe, augmentations, data)
     device = data.images.device
-    steps_an_epoch = len(data.images) // recipe.batch_size
-    if recipe.epochs and not steps_an_epoch:
+    steps = len(data.images) // recipe.batch_size  # an epoch
+    if recipe.epochs and not steps:
         raise TrainingError(
             f"batch_size is {recipe.batch_size}, but there are only {len(data.images)} training images"
         )
@@ -135,39 +144,31 @@ def fit(
     optimizer = make_optimizer(model, recipe)
     state = [*model.state_dict().values(), *momentum_buffers(optimizer)]
     rows = load_checkpoint(checkpoint, state, device)
-    in_loop = teacher if isinstance(teacher, Classifier) else None
-    step = training_step(model, optimizer, recipe, in_loop, distillation)
-    last_saved = time.monotonic()
+    in_loop, stored = (None, teacher) if isinstance(teacher, Tensor) else (teacher, None)
+    step = training_step(model, optimizer, recipe, in_loop, teacher_precision, distillation)
     progress = Progress(title, recipe.epochs, len(rows))
+    last_saved = time.monotonic()
     for epoch in range(len(rows), recipe.epochs):
         started = time.monotonic()
         torch.manual_seed(derive(seed, "dropout", epoch))
-        order = torch.randperm(
-            len(data.images), generator=torch.Generator().manual_seed(derive(seed, "order", epoch))
-        ).to(device)
-        draws = torch.Generator(device).manual_seed(derive(seed, "augmentation", epoch))
         totals = torch.zeros(2, device=device)
-        for i in range(steps_an_epoch):
-            lr = recipe.learning_rate(epoch * steps_an_epoch + i, recipe.epochs * steps_an_epoch)
+        for i, batch in enumerate(batches(data, steps, recipe.batch_size, augmentations, seed, epoch, stored)):
+            lr = recipe.learning_rate(epoch * steps + i, recipe.epochs * steps)
             optimizer.param_groups[0]["lr"].fill_(lr)
-            chosen = order[i * recipe.batch_size : (i + 1) * recipe.batch_size]
-            x, labels = augment(
-                data.images[chosen], data.labels[chosen], augmentations, data.mean, data.std, draws
-            )
-            inputs = [x, *(labels if isinstance(labels, tuple) else (labels,))]
-            if isinstance(teacher, Tensor):
-                inputs.append(teacher[chosen])
             if device.type == "cuda" and not isinstance(step, CapturedStep):
-                step = CapturedStep(step, state, inputs)
-            totals += step(*inputs)
-        loss, accuracy = (totals / steps_an_epoch).tolist()  # the only wait for the device in an epoch
-        row = {"epoch": epoch + 1, "lr": lr, "loss": loss, "accuracy": accuracy}
-        rows.append(row | {"seconds": time.monotonic() - started})
-        if not math.isfinite(loss):
+                step = CapturedStep(step, state, batch)
+                torch.manual_seed(derive(seed, "dropout", epoch))  # the warm-up has drawn from it
+            totals += step(*batch)
+        loss, accuracy = (totals / steps).tolist()  # the only wait for the device in an epoch
+        last = epoch + 1 == recipe.epochs
+        if not math.isfinite(loss) or (last and not all_finite(model)):
             raise TrainingError(
-                f"{title or type(model).__name__}: the loss is {loss} in epoch {epoch + 1} under {asdict(recipe)}, "
-                f"augmentations {label(augmentations)}, seed {seed}, {distillation or 'no distillation'}"
+                f"{title or type(model).__name__}: the loss is {loss} in epoch {epoch + 1}, and the weights are lost, "
+                f"under {asdict(recipe)}, augmentations {label(augmentations)}, seed {seed}, "
+                f"{distillation or 'no distillation'}"
             )
+        seconds = time.monotonic() - started
+        rows.append({"epoch": epoch + 1, "lr": lr, "loss": loss, "accuracy": accuracy, "seconds": seconds})
         progress.show(rows[-1])
         if checkpoint and time.monotonic() - last_saved > SECONDS_BETWEEN_CHECKPOINTS:
             save_checkpoint(checkpoint, state, rows)
@@ -176,15 +177,47 @@ def fit(
     return pd.DataFrame(rows, columns=["epoch", "lr", "loss", "accuracy", "seconds"])
 
 
+def all_finite(model: Classifier) -> bool:
+    return bool(torch.stack([parameter.isfinite().all() for parameter in model.parameters()]).all())
+
+
+def batches(
+    data: TrainingSet,
+    steps: int,
+    batch_size: int,
+    augmentations: tuple[str, ...],
+    seed: int,
+    epoch: int,
+    stored_logits: Tensor | None,
+) -> Iterator[list[Tensor]]:
+    """The tensors of each step of an epoch: x, then y or y_a, y_b, lam, then the teacher's logits where stored."""
+    device = data.images.device
+    shuffle = torch.Generator().manual_seed(derive(seed, "order", epoch))
+    order = torch.randperm(len(data.images), generator=shuffle).to(device)
+    draws = torch.Generator(device).manual_seed(derive(seed, "augmentation", epoch))
+    for i in range(steps):
+        chosen = order[i * batch_size : (i + 1) * batch_size]
+        x, labels = augment(data.images[chosen], data.labels[chosen], augmentations, data.mean, data.std, draws)
+        batch = [x, *(labels if isinstance(labels, tuple) else (labels,))]
+        if stored_logits is not None:
+            batch.append(stored_logits[chosen])
+        yield batch
+
+
 def check_teacher(
     teacher: Tensor | Classifier | None,
     distillation: Distillation | None,
+    recipe: Recipe,
     augmentations: tuple[str, ...],
     data: TrainingSet,
 ) -> None:
     """Refuse a teacher without settings, settings without a teacher, and stored logits of other images."""
     if (teacher is None) != (distillation is None):
         raise TrainingError("a teacher and the settings of distillation belong together: one is missing")
+    if teacher is not None and recipe.label_smoothing:
+        raise TrainingError(
+            f"label_smoothing is {recipe.label_smoothing}: the labels of a student are not smoothed, leave it at 0"
+        )
     if isinstance(teacher, Tensor):
         if augmentations:
             raise TrainingError(
@@ -228,6 +261,7 @@ def training_step(
     optimizer: torch.optim.SGD,
     recipe: Recipe,
     teacher: Classifier | None,
+    teacher_precision: str,
     distillation: Distillation | None,
 ) -> Step:
     """A function of a batch's tensors (x, y | y_a, y_b, lam, [teacher logits]) that takes one step.
@@ -235,25 +269,25 @@ def training_step(
     It returns the loss and the share of images classified correctly as a tensor (2,).
     """
     device = next(model.parameters()).device
-    autocast = functools.partial(
-        torch.autocast, device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bfloat16"
-    )
     student = compiled(model) if device.type == "cuda" else model
     if teacher is not None:
-        teacher = teacher.to(device, memory_format=torch.channels_last).eval()
+        teacher = teacher.to(device, memory_format=memory_format(teacher_precision)).eval()
         seen_by_teacher = compiled(teacher) if device.type == "cuda" else teacher
+
+    def logits_of(network: Callable[[Tensor], Tensor], x: Tensor, precision: str) -> Tensor:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+            return network(x.contiguous(memory_format=memory_format(precision)))
 
     def step(x: Tensor, *rest: Tensor) -> Tensor:
         teacher_logits = None
         if teacher is not None:
-            with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16):
-                teacher_logits = seen_by_teacher(x)
+            with torch.no_grad():
+                teacher_logits = logits_of(seen_by_teacher, x, teacher_precision)
         elif distillation is not None:
             *rest, teacher_logits = rest
         labels: Labels = rest[0] if len(rest) == 1 else tuple(rest)
         optimizer.zero_grad(set_to_none=True)
-        with autocast():
-            logits = student(x.contiguous(memory_format=memory_format(recipe.precision)))
+        logits = logits_of(student, x, recipe.precision)
         if teacher_logits is None:
             loss = cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
         else:
@@ -317,11 +351,18 @@ def load_checkpoint(path: Path | None, state: list[Tensor], device: torch.device
     """Put a checkpoint's tensors into `state` in place and return its rows; [] where there is none."""
     if path is None or not path.exists():
         return []
-    saved = torch.load(path, map_location=device, weights_only=True)
+    try:
+        saved = torch.load(path, map_location=device, weights_only=True)
+        tensors, rows = saved["state"], saved["rows"]
+        fits = [t.shape for t in tensors] == [t.shape for t in state]
+    except (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        raise TrainingError(f"{path} can't be read: delete it, and the run starts from the beginning") from error
+    if not fits:
+        raise TrainingError(f"{path} is of another network: delete it, and the run starts from the beginning")
     with torch.no_grad():
-        for tensor, value in zip(state, saved["state"], strict=True):
+        for tensor, value in zip(state, tensors, strict=True):
             tensor.copy_(value)
-    return saved["rows"]
+    return rows
 
 
 class Progress:

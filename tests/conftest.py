@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 UNPACK = Path(__file__).parents[2] / "shared" / "data" / "unpack.py"
 
@@ -23,3 +24,12 @@ def real_data(tmp_path_factory):
     subprocess.run([sys.executable, UNPACK, unpacked], check=True, stdout=subprocess.DEVNULL)
     yield unpacked
     shutil.rmtree(unpacked)  # 250 MB, which pytest would keep for three sessions
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Small tensors are slower on two threads than on one, by far where the processor is shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -14,15 +14,6 @@ SMALL = {"resnet18": 2, "lenet": 64, "alexnet": 2}
 NAMES = sorted(PARAMETERS)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small tensors are slower on two threads than on one, by far where the processor is shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def batch(n=4, seed=0):
     return torch.randn(n, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
 

@@ -31,15 +31,6 @@ AUGMENTED = Student("digits", TEACHER, "lenet", 64, RECIPE, ("crop_flip",))
 KEYS = [runs.key(spec) for spec in (TEACHER, RANDOM, STUDENT)]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small tensors are slower on two threads than on one, by far where the processor is shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     """An empty run store that does not exist yet."""

@@ -16,15 +16,6 @@ KD = Distillation(temperature=20.0, kd_weight=0.5, direction="teacher_student", 
 ARMS = [(), ("crop_flip",), ("cutout",), ("mixup",), ("cutmix",), ("crop_flip", "cutmix")]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small tensors are slower on two threads than on one, by far where the processor is shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def digits():
     """The first 112 training images of digits: three batches of 32 and a rest."""
