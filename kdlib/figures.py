@@ -74,7 +74,7 @@ TSNE_IMAGES = 100  # a class: what a chapter may take the time for
 # What `data.load` reads, to know beforehand that it has nothing to fetch.
 FILES = {
     "cifar10": ("cifar10.npz", "cifar10h-counts.npy", "cifar10h-probs.npy", "cinic10-imagenet*.npz"),
-    "mnist": tuple(f"MNIST/raw/{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")),
+    "mnist": tuple(f"MNIST/raw/{p}-{kind}-ubyte" for p in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")),
     "digits": (),
 }  # fmt: skip
 CLASSES = {"cifar10": data.CIFAR10_CLASSES, "mnist": data.DIGITS, "digits": data.DIGITS}
@@ -179,8 +179,8 @@ def bars(
 ) -> Picture:
     """A metric of teachers and students by arm, under each form of the loss; the paper's of Table 1 as diamonds.
 
-    Whiskers are 95 % intervals over seeds, cut off by an axis that is made for the bars. With `from_baseline`, a second row shows each arm's difference from the
-    baseline's arm, paired by seed.
+    Whiskers are 95 % intervals over seeds, cut off by an axis that is made for the bars. With `from_baseline`, a second
+    row shows each arm's difference from the baseline's arm, paired by seed.
     """
     reductions = tables.reductions(students)
     models = list(dict.fromkeys(run.spec.model for run in students if not tables.is_control(run)))
@@ -202,7 +202,7 @@ def bars(
     axes[0, 0].set_ylabel(label or metric)
     if from_baseline:
         axes[1, 0].set_ylabel("difference from\nthe baseline's arm")
-    marks = [Line2D([], [], ls="", marker="D", ms=4, mfc="none", color=GREY, label="the paper's")]
+    marks = [Line2D([], [], ls="", marker="D", ms=4, mfc="#f0f0f0", color=GREY, label="the paper's")]
     legend(figure, arms, bars=True, more=marks if dataset == "cifar10" else [])
     return Picture(figure)
 
@@ -221,12 +221,13 @@ def draw_bars(
                 seen += values
                 axes.bar(x, found.mean, width * 0.92, color=colour(arm), hatch=hatch(arm), edgecolor=GREY, lw=0)
                 if found.n > 1:
-                    axes.errorbar(x, found.mean, [[found.mean - found.low], [found.high - found.mean]], color=GREY, lw=1)
+                    whiskers = [[found.mean - found.low], [found.high - found.mean]]
+                    axes.errorbar(x, found.mean, whiskers, color=GREY, lw=1)
             published = of_paper(role, arm, metric)
             if dataset == "cifar10" and published is not None:
                 shown = published - of_paper(role, tables.BASELINE, metric) if difference else published
                 seen.append(shown)
-                axes.plot(x, shown, "D", ms=4, mfc="none", color=GREY)
+                axes.plot(x, shown, "D", ms=4, mfc="#f0f0f0", color=GREY)
     axes.axhline(0, color=GREY, lw=0.8)
     axes.tick_params(axis="x", length=0)
     margin = 0.08 * (max(seen) - min(seen)) or 0.1
@@ -315,7 +316,7 @@ def which_images(dataset: str) -> Markdown | None:
     if data_at_hand(dataset) == dataset:
         return None
     name = name_of_test_set(dataset, "test")
-    return Markdown(f"*The files of {name} are not on this machine: the digits that need none stand in for them below.*")
+    return Markdown(f"*The files of {name} are not on this machine: digits, which need none, stand in for them below.*")
 
 
 # ---------------------------------------------------------------- learning curves and confusion
@@ -526,10 +527,11 @@ def silhouettes(runs: Sequence[Run], maps: Sequence[LatentMap], caption: str, na
     header = ["Augmentation", "Classes, t-SNE", "Classes, embedding"]
     if order:
         header += ["Groups, t-SNE", "Groups, embedding"]
+    partitions = [lambda labels: labels, *([lambda labels: grouped(labels, order)] if order else [])]
     lines = []
     for one in maps:
         cells = []
-        for partition in ([lambda labels: labels] if not order else [lambda labels: labels, lambda labels: grouped(labels, order)]):
+        for partition in partitions:
             cells.append(spread([silhouette(plane, partition(one.labels)) for plane in one.planes]))
             kept = [run.predictions for run in by_arm[one.arm]]
             whole = [silhouette(k["tsne_embeddings"].astype(np.float32), partition(k["tsne_labels"])) for k in kept]
@@ -608,5 +610,6 @@ def draw_reliability(axes: Axes, arm: str, run: Run) -> None:
     curve = metrics.reliability_curve(probs, run.predictions["test_labels"], resamples=300)
     seen = curve.count >= MIN_IMAGES
     axes.fill_between(curve.confidence[seen], curve.low[seen], curve.high[seen], color=colour(arm), alpha=0.15, lw=0)
-    axes.plot(curve.confidence[seen], curve.accuracy[seen], color=colour(arm), ls=dashes(arm), lw=1.3, marker="o", ms=2.5)
+    line = {"color": colour(arm), "ls": dashes(arm), "lw": 1.3, "marker": "o", "ms": 2.5}
+    axes.plot(curve.confidence[seen], curve.accuracy[seen], **line)
 

@@ -12,6 +12,7 @@ was, and no report mixes chapters made with different settings.
 """
 
 import ast
+import contextlib
 import hashlib
 import html
 import json
@@ -23,7 +24,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,10 @@ class Chapter:
 
     @property
     def experiments(self) -> list[str]:
-        """Those of `study.CHAPTERS` whose runs it shows: its own, or all where it has none and draws on the others."""
-        return [self.name] if self.name in study.CHAPTERS else list(study.CHAPTERS)
+        """Those of `study.CHAPTERS` whose runs it shows: its own; where it has none, all, or none if it takes nothing."""
+        if self.name in study.CHAPTERS:
+            return [self.name]
+        return list(study.CHAPTERS) if self.parameters else []
 
 
 def build(profile: str, chapters: Iterable[str] | None, overrides: dict[str, Any], *, publish: bool = False) -> Path:
@@ -79,10 +82,11 @@ def build(profile: str, chapters: Iterable[str] | None, overrides: dict[str, Any
     command = as_command(profile, chapters, overrides)
 
     origins = {}
-    for chapter in chosen:
-        made = make_runs(chapter, profile, given[chapter.name])
-        origins[chapter.name] = origin(made)
-        print(f"{chapter.name}: {len(made)} runs in {runs.store()}", flush=True)
+    with colleague(profile, chosen, overrides):
+        for chapter in chosen:
+            made = make_runs(chapter, profile, given[chapter.name])
+            origins[chapter.name] = origin(made)
+            print(f"{chapter.name}: {len(made)} runs in {runs.store()}", flush=True)
 
     folder = ROOT / "_build" / "report" / edition(profile, overrides)
     folder.mkdir(parents=True, exist_ok=True)
@@ -207,6 +211,28 @@ def make_runs(chapter: Chapter, profile: str, given: dict[str, Any]) -> list[Run
         settings = study.settings(experiment, profile, **overrides)
         made |= {run.key: run for run in runs.ensure(study.CHAPTERS[experiment](settings), device=settings.device)}
     return list(made.values())
+
+
+@contextlib.contextmanager
+def colleague(profile: str, chosen: list[Chapter], overrides: dict[str, Any]) -> Iterator[None]:
+    """A second process on the same list of runs, where each run keeps to one thread of the CPU.
+
+    The locks of the run store share the work out; what fails over there is met again, and told, over here.
+    """
+    experiments = list(dict.fromkeys(name for chapter in chosen for name in chapter.experiments))
+    asked = [study.settings(name, profile, **overrides) for name in experiments]
+    if not asked or not all(s.device == "cpu" and s.dataset in runs.SMALL_DATASETS for s in asked):
+        yield
+        return
+    command = [sys.executable, "-m", "kdlib", "run", "--profile", profile]
+    command += [word for name in experiments for word in ("--chapter", name)]
+    command += [word for name, value in overrides.items() for word in ("--set", f"{name}={json.dumps(value)}")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def origin(made: list[Run]) -> dict[str, list[str]]:

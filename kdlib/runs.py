@@ -10,6 +10,7 @@ A run is a folder `<key>` in the run store (`KDLIB_RUNS`, or `runs/` beside this
     weights.safetensors of a network trained on labels, for students that augment their images; not committed
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -20,7 +21,7 @@ import subprocess
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,10 @@ from kdlib.train import Distillation, Recipe, TrainingSet, derive, fit, infer, t
 TSNE_CLASSES = {"cifar10": (1, 9, 3, 2)}
 TSNE_IMAGES = 500  # a class
 TSNE_DIMENSIONS = 50
+
+# Batches of these gain nothing from a second thread, and lose much where the processor is shared: threads that wait
+# for each other several thousand times a second are slow as soon as one of them is not running.
+SMALL_DATASETS = ("digits",)
 
 
 class RunError(KdlibError, RuntimeError):
@@ -291,10 +296,22 @@ def make_if_free(run: Run, pending: dict[str, Run], device: str) -> bool:
     try:
         with FileLock(store() / ".locks" / run.key, timeout=0):
             if not run.exists():
-                make(run, device)
+                with threads(1 if run.spec.dataset in SMALL_DATASETS else torch.get_num_threads()):
+                    make(run, device)
     except Timeout:
         return False
     return True
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let PyTorch work on `count` threads of the CPU for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def open_store() -> None:

@@ -55,7 +55,8 @@ PAPER_SETS = {"cifar10": "CIFAR-10", "cinic10": "CINIC-10", "mnist": "MNIST"}
 # Which of our test sets stands beside which of the paper's.
 COUNTERPARTS = {"cifar10": "test", "cinic10": "shifted", "mnist": "test"}
 COLUMN_NAMES = {
-    "test_set": "Test set", "network": "Network", "loss": "Loss", "by": "Classes", "metric": "Metric", "arm": "Augmentation",
+    "test_set": "Test set", "network": "Network", "loss": "Loss", "by": "Classes", "metric": "Metric",
+    "arm": "Augmentation",
 }  # fmt: skip
 NOT_RUN = "not run"
 MISSING = "–"
@@ -324,7 +325,9 @@ def _dataset(runs: Iterable[Run]) -> str:
     return names.pop() if names else ""
 
 
-def _of_students(runs: Sequence[Run], model: str, augmented: str = "teacher", control: bool = True) -> dict[str, Groups]:
+def _of_students(
+    runs: Sequence[Run], model: str, augmented: str = "teacher", control: bool = True
+) -> dict[str, Groups]:
     return {
         form: students_by_arm(runs, model, form, augmented) | (controls(runs, model, form) if control else {})
         for form in reductions(runs)
@@ -538,7 +541,7 @@ def note(frame: pd.DataFrame) -> str:
 
 
 def interval_note(over: set[str], uneven: bool) -> str:
-    """What "±" means in a table whose intervals are `over` seeds, images or nothing, and `uneven` where their halves differ."""
+    """What "±" means where intervals are `over` seeds, images or nothing; `uneven`: some have two different halves."""
     if "seeds" in over:
         cut = ", or [the whole of it] where 0 or 1 cuts it" if uneven else ""
         return f"Ours: the mean over n seeds ± half its 95 % interval{cut}."
@@ -591,7 +594,8 @@ def extremes(frame: pd.DataFrame, metric: str = "accuracy") -> Markdown:
         who = f"{network_name(where['network'])} students" if "network" in where else "the teachers"
         by = f", classes {_shown('by', where['by'])}," if "by" in where else ""
         clauses = [_extremes_of(one, variant) for variant, one in rows.groupby("variant", sort=False)]
-        said.append(f"On {where['test_set']}, the {'$S_f$' if metric == 'S_f' else metric} of {who}{by} is {'; '.join(clauses)}.")
+        what = "$S_f$" if metric == "S_f" else metric
+        said.append(f"On {where['test_set']}, the {what} of {who}{by} is {'; '.join(clauses)}.")
     return Markdown(said[0] if len(said) == 1 else "\n".join(f"- {sentence}" for sentence in said))
 
 
@@ -623,7 +627,7 @@ def about(settings: Settings, runs: Sequence[Run]) -> Markdown:
     if shifted:
         text += f" The shifted test set is {shifted}."
     if settings.profile == "demo":
-        text += " Its networks are narrow and its data small: it shows the study at work and says nothing of the claims."
+        text += " Its networks are narrow and its data small: it shows the study at work; it says nothing of the claims."
     return Markdown(text)
 
 
@@ -633,8 +637,8 @@ def lacks(runs: Sequence[Run], part: str) -> Markdown | None:
         return None
     name = name_of_test_set(_dataset(runs), "test")
     told = {
-        "human": f"How people label the images of {name} is not known: what compares with people is left out below, or has "
-        "the hard labels in their place",
+        "human": f"How people label the images of {name} is not known: what compares with people is left out below, or "
+        "has the hard labels in their place",
         "shifted": f"The study has no second test set for {name}, so what is measured under a shift is left out",
     }
     return Markdown(f"*{told[part]}.*")
@@ -652,7 +656,8 @@ def recipes(runs: Sequence[Run], caption: str, name: str) -> Markdown:
             continue
         role = "labels and teacher" if isinstance(spec, Student) else "labels"
         lines[role, spec.model, recipe] = [
-            network_name(spec.model).replace("-", "\N{NON-BREAKING HYPHEN}"), role, f"{spec.width}", f"{recipe.epochs}", f"{recipe.batch_size}",
+            network_name(spec.model).replace("-", "\N{NON-BREAKING HYPHEN}"), role, f"{spec.width}", f"{recipe.epochs}",
+            f"{recipe.batch_size}",
             f"{recipe.peak_lr:g}", f"{recipe.weight_decay:g}", f"{recipe.clip_norm:g}" if recipe.clip_norm else MISSING,
         ]  # fmt: skip
     header = [
@@ -676,7 +681,8 @@ def training_accuracy(runs: Sequence[Run], caption: str, name: str) -> Markdown:
         lines.append([arm_name(arm), *cells, str(len(group))])
     means = [run.history["accuracy"].iloc[-1] for group in teachers_by_arm(runs).values() for run in group]
     mean = f"Mean training accuracy over all teachers: {np.mean(means):.3f}." if means else ""
-    return directive([header, [":---", *["---:"] * 5], *lines], f"{caption} {mean} {interval_note(over, uneven)}".strip(), name)
+    said = " ".join(filter(None, [caption, mean, interval_note(over, uneven)]))
+    return directive([header, [":---", *["---:"] * 5], *lines], said, name)
 
 
 def trained(column: str) -> Measure:
@@ -693,7 +699,7 @@ def all_runs(runs: Sequence[Run]) -> pd.DataFrame:
         rows.append(
             {
                 "run": run.key,
-                "teacher's images": "random" if of and not _taught(spec) else augment.label(of.augmentations) if of else "",
+                "teacher's images": (augment.label(of.augmentations) if _taught(spec) else "random") if of else "",
                 "own images": augment.label(spec.augmentations),
                 "loss": spec.reduction if of else "",
                 "seed": spec.seed,

@@ -146,7 +146,10 @@ def test_the_loss_of_an_image_averages_to_the_loss_of_the_run(full):
 def test_every_cell_of_the_paper_stands_beside_ours(n, full, moved):
     second = chapter("mnist", dataset="mnist", seeds=[0])
     make = {
-        1: lambda: [tables.table1_teachers(full.teachers), *(tables.table1_students(full.students, m) for m in tables.networks(1, full.students))],
+        1: lambda: [
+            tables.table1_teachers(full.teachers),
+            *(tables.table1_students(full.students, m) for m in tables.networks(1, full.students)),
+        ],
         2: lambda: [tables.table2_teachers(full.teachers), tables.table2_students(full.students)],
         3: lambda: [tables.table3_teachers(second.teachers), tables.table3_students(second.students, "lenet")],
         4: lambda: [tables.table4_teachers(full.teachers), tables.table4_students(full.students)],
@@ -246,7 +249,8 @@ def test_a_repeated_label_stands_once(full):
     [(0.88, 0.92, "0.900 ± 0.020"), (0.85, 0.92, "0.900 [0.850, 0.920]"), (np.nan, np.nan, "0.900")],
 )
 def test_an_interval_as_text(low, high, text):
-    assert tables.ours(pd.Series({"ours": 0.9, "low": low, "high": high, "digits": 3, "absent": ""})).replace("\xa0", " ") == text
+    cell = pd.Series({"ours": 0.9, "low": low, "high": high, "digits": 3, "absent": ""})
+    assert tables.ours(cell).replace(tables.NO_BREAK, " ") == text
 
 
 def test_an_interval_of_an_accuracy_stays_between_0_and_1(full):
