@@ -250,16 +250,20 @@ def origin_of_all(origins: Iterable[dict[str, list[str]]]) -> dict[str, list[str
 
 def announcement(profile: str, origin: dict[str, list[str]], command: str) -> str:
     """The line, in HTML, above every page of a staged book."""
-    facts = [f"data: {', '.join(origin['data'])}", f"networks trained on: {', '.join(origin['devices'])}"]
-    return f"<b>Edition {profile}</b> · {html.escape(' · '.join(facts))} · <code>{html.escape(command)}</code>"
+    facts = "".join(f" · {html.escape(fact)}" for fact in told(origin))
+    return f"<b>Edition {profile}</b>{facts} · <code>{html.escape(command)}</code>"
+
+
+def told(origin: dict[str, list[str]]) -> list[str]:
+    """An origin in words; nothing of a page that shows no runs."""
+    words = {"data": "data: ", "devices": "networks trained on: "}
+    return [words[part] + ", ".join(values) for part, values in origin.items() if values]
 
 
 def page_foot(profile: str, origin: dict[str, list[str]], command: str) -> str:
     """The same in Markdown, of one chapter and at its end: it stays with the notebook when that is published."""
-    return (
-        f"*Edition `{profile}`; data: {', '.join(origin['data'])}; "
-        f"networks trained on: {', '.join(origin['devices'])}; made by `{command}`.*"
-    )
+    facts = [f"Edition `{profile}`", *told(origin), f"made by `{command}`"]
+    return f"*{'; '.join(facts)}.*"
 
 
 # ---------------------------------------------------------------- the staged book
