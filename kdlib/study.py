@@ -7,7 +7,7 @@ import difflib
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from importlib import resources
 from typing import Any
 
@@ -16,6 +16,7 @@ import yaml
 
 from kdlib import KdlibError, augment
 from kdlib.data import NAMES as DATASETS
+from kdlib.distill import REDUCTIONS
 from kdlib.models import ARCHITECTURES
 from kdlib.runs import Spec, Student, Teacher
 from kdlib.train import Recipe
@@ -97,7 +98,7 @@ def parameter(convert: Callable[[str, Any], Any], meaning: str) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """The parameters of a chapter, checked; `networks` and `controls` come from the profile alone."""
+    """The parameters of a chapter, checked; `networks` (size and rates of each) comes from the profile alone."""
 
     profile: str = parameter(one_of(PROFILES), "edition whose settings fill what is not set here")
     dataset: str = parameter(one_of(DATASETS), "data that teachers and students are trained on")
@@ -110,7 +111,7 @@ class Settings:
         sequence(one_of(tuple(ARCHITECTURES)), "[lenet, alexnet]"), "architectures of the students"
     )
     reductions: tuple[str, ...] = parameter(
-        sequence(one_of(("batchmean", "mean")), "[batchmean, mean]"), "forms of the distillation loss"
+        sequence(one_of(REDUCTIONS), "[batchmean, mean]"), "forms of the distillation loss"
     )
     teacher_epochs: int = parameter(whole(1), "epochs of each teacher")
     student_epochs: int = parameter(whole(1), "epochs of each student")
@@ -252,13 +253,8 @@ def ablation(s: Settings) -> list[Spec]:
     return list(dict.fromkeys(specs))
 
 
-def mnist(s: Settings) -> list[Spec]:
-    """AlexNet teachers and LeNet students on the second data set: Table 3."""
-    return teachers(s) + students(s)
-
-
-def dichotomy(s: Settings) -> list[Spec]:
-    """What Section 5 looks at: the teachers and students of Table 1."""
+def teachers_and_students(s: Settings) -> list[Spec]:
+    """Both: Table 3 on the second data set (Section 4.3), and what Section 5 looks at."""
     return teachers(s) + students(s)
 
 
@@ -266,6 +262,6 @@ CHAPTERS: dict[str, Callable[[Settings], list[Spec]]] = {
     "teachers": teachers,
     "students": students,
     "ablation": ablation,
-    "mnist": mnist,
-    "dichotomy": dichotomy,
+    "mnist": teachers_and_students,
+    "dichotomy": teachers_and_students,
 }
