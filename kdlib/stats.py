@@ -11,10 +11,13 @@ same images. What would differ in a repetition is drawn by a hierarchical bootst
   as in a randomised block design: A arms and S seeds give (A - 1)(S - 1) degrees of freedom. That assumes that arms
   spread alike over seeds, and is what makes three seeds worth having.
 
-With one seed, the interval covers images alone. Intervals of several contrasts are widened after Bonferroni.
+With one seed, the interval covers images alone. With more, a contrast's interval is never narrower than images alone
+make that of the mean over these seeds, however little a few seeds happen to differ. Intervals of several contrasts are
+widened after Bonferroni.
 A is the number of arms, S of seeds, M of measured quantities an arm, B of image resamples, T = B * REPEATS of draws.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -189,20 +192,27 @@ class Arms:
         used = weights != 0  # so that NaN stays with the quantity that has it
         estimate = float(self.values.mean(axis=1)[used] @ weights[used])
         by_seed = self.resampled.transpose(0, 2, 1, 3)[:, :, used] @ weights[used]  # (B, S)
-        images = _without_interaction(by_seed)
-        draws = estimate + np.tile(images, REPEATS) + self.over_seeds[:, used] @ weights[used]
-        return _interval(estimate, draws, self.seeds, level, comparisons)
+        images = estimate + np.tile(_centred(by_seed.mean(axis=1)), REPEATS)
+        draws = estimate + np.tile(_without_interaction(by_seed), REPEATS) + self.over_seeds[:, used] @ weights[used]
+        both, images = (_interval(estimate, of, self.seeds, level, comparisons) for of in (draws, images))
+        return both._replace(low=min(both.low, images.low), high=max(both.high, images.high))
 
     def rank_correlation(self, x: int, y: int, *, level: float = LEVEL, comparisons: int = 1) -> Interval:
         """Spearman's correlation over the arms between the means over seeds of quantities `x` and `y`, -1..1.
 
-        The interval is on the wide side: noise on either quantity only blurs ranks, and what images and seeds do
+        The interval takes the arms as they are: it covers other seeds and images, not other arms (`permutation_p`
+        does). It is on the wide side: noise on either quantity only blurs ranks, and what images and seeds do
         together counts twice.
         """
         means = self.values.mean(axis=1)
         draws = means + np.tile(_centred(self.resampled.mean(axis=2)), (REPEATS, 1, 1)) + self.over_seeds
         estimate = float(spearman(means[:, x], means[:, y]))
         return _interval(estimate, spearman(draws[..., x], draws[..., y]), self.seeds, level, comparisons)
+
+    def permutation_p(self, x: int, y: int) -> float:
+        """How likely it is that arms in random order correlate as strongly as quantities `x` and `y` do, 0..1."""
+        means = self.values.mean(axis=1)
+        return permutation_p(means[:, x], means[:, y])
 
 
 def arms(values: np.ndarray, resampled: np.ndarray, seed: int = 0) -> Arms:
@@ -223,21 +233,6 @@ def arms(values: np.ndarray, resampled: np.ndarray, seed: int = 0) -> Arms:
     return Arms(values, resampled, _seed_deviations(values, len(resampled) * REPEATS, rng))
 
 
-def paired(ours: np.ndarray, others: np.ndarray, *, level: float = LEVEL, comparisons: int = 1) -> Interval:
-    """Mean of `ours` less mean of `others`, each one value a seed and image, (S, N), of the same seeds and images.
-
-    >>> right = np.tile([1.0, 1.0, 1.0, 0.0], (2, 25))
-    >>> round(paired(right, 1 - right).mean, 6)
-    0.5
-    """
-    values = np.stack([np.atleast_2d(ours), np.atleast_2d(others)])
-    _, seeds, images = values.shape
-    flat = values.reshape(-1, images)
-    means, drawn = resample_images([Quantity(one[:, None]) for one in flat])
-    both = arms(means.reshape(2, seeds, 1), drawn.reshape(-1, 2, seeds, 1))
-    return both.contrast(np.array([[1.0], [-1.0]]), level=level, comparisons=comparisons)
-
-
 def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Spearman's rank correlation over the last axis, ties sharing their mean rank; 0 where one side is constant.
 
@@ -247,6 +242,16 @@ def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     rx, ry = (_centred(scipy_stats.rankdata(side, axis=-1), axis=-1) for side in (x, y))
     norm = np.sqrt((rx**2).sum(-1) * (ry**2).sum(-1))
     return np.clip((rx * ry).sum(-1) / np.where(norm == 0, 1, norm), -1, 1)
+
+
+def permutation_p(x: np.ndarray, y: np.ndarray) -> float:
+    """Exact two-sided p of Spearman's correlation of two short vectors (K,), over all K! orders.
+
+    >>> permutation_p(np.arange(5), np.arange(5) ** 2) == 2 / 120
+    True
+    """
+    orders = np.array(list(itertools.permutations(y)))
+    return float((np.abs(spearman(x, orders)) >= np.abs(spearman(x, y)) - 1e-9).mean())
 
 
 def _seed_deviations(values: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:

@@ -66,7 +66,8 @@ def test_with_one_seed_it_is_the_paired_interval_over_images():
     rng = np.random.default_rng(1)
     common = rng.normal(size=2000)
     ours, others = common + rng.normal(0.1, 0.5, 2000), common + rng.normal(0, 0.5, 2000)
-    found, expected = stats.paired(ours, others), stats.over_images(ours - others)
+    found = contrast(np.stack([ours, others])[:, None], stats.RESAMPLES)
+    expected = stats.over_images(ours - others)
     half = expected.high - expected.mean
     assert found.n == 1 and found.mean == pytest.approx(expected.mean)
     assert found.low == pytest.approx(expected.low, abs=0.1 * half)
@@ -147,7 +148,7 @@ def test_quantities_by_class_are_as_if_each_resample_were_taken():
 
 def test_the_same_call_gives_the_same_interval():
     values = np.random.default_rng(9).normal(size=(2, 3, 50))
-    assert stats.paired(*values) == stats.paired(*values)
+    assert contrast(values) == contrast(values)
 
 
 def test_spearman_is_scipys_and_0_of_a_constant():
@@ -164,6 +165,16 @@ def test_rank_correlation_is_certain_of_arms_far_apart_and_open_of_noise():
     sure, unsure = (stats.arms(v, np.full((2000, *v.shape), np.nan)).rank_correlation(0, 1) for v in (far, noise))
     assert sure == (1, 1, 1, 3)
     assert unsure.low < -0.5 and unsure.high > 0.5
+
+
+def test_permutation_p_is_scipys_over_all_orders():
+    x, y = np.random.default_rng(15).normal(size=(2, 5))
+    for ours, others in [(x, y), (x, -(x**3)), (np.round(x), np.round(y))]:
+        expected = scipy_stats.permutation_test(
+            (ours,), lambda one, others=others: stats.spearman(one, others), permutation_type="pairings"
+        ).pvalue
+        assert stats.permutation_p(ours, others) == pytest.approx(expected)
+    assert stats.permutation_p(np.ones(4), np.arange(4)) == 1
 
 
 @pytest.mark.parametrize(
@@ -185,6 +196,28 @@ def test_shapes_that_disagree_are_refused():
         stats.arms(np.ones((2, 3, 1)), np.ones((9, 2, 2, 1)))
     with pytest.raises(stats.StatsError, match="weights"):
         without_images(np.ones((2, 3))).contrast([1.0, -1.0])
+
+
+@pytest.mark.parametrize("comparisons", [1, 4])
+@pytest.mark.parametrize("n_arms", [2, 5])
+def test_seeds_that_agree_by_luck_leave_the_interval_of_the_images(n_arms, comparisons):
+    """All that differs between seeds is which images are right: that they are right equally often is luck."""
+    images, seeds = 2000, 2
+    rng = np.random.default_rng(16)
+    right = np.arange(images) < 0.7 * images
+    values = np.stack([[rng.permutation(right) for _ in range(seeds)] for _ in range(n_arms)]).astype(float)
+    quantities = [stats.Quantity(one[:, None]) for one in values.reshape(-1, images)]
+    means, drawn = stats.resample_images(quantities, 2000)
+    of = stats.arms(means.reshape(n_arms, seeds, 1), drawn.reshape(-1, n_arms, seeds, 1))
+    weights = np.eye(n_arms)[:, [0]] - np.eye(n_arms)[:, [1]]
+    found = of.contrast(weights, comparisons=comparisons)
+    averaged = stats.arms(means.reshape(n_arms, seeds, 1).mean(axis=1, keepdims=True),
+                          drawn.reshape(-1, n_arms, seeds, 1).mean(axis=2, keepdims=True))  # fmt: skip
+    alone = averaged.contrast(weights, comparisons=comparisons)
+    assert found.low <= alone.low + 1e-6 and found.high >= alone.high - 1e-6
+    difference = (values[0] - values[1]).mean(axis=0)  # of the mean over seeds, image by image
+    half = scipy_stats.norm.ppf(1 - 0.025 / comparisons) * difference.std() / np.sqrt(images)
+    assert found.high - found.low == pytest.approx(2 * half, rel=0.1)
 
 
 # --- Coverage ------------------------------------------------------------------------------------------------
