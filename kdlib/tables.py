@@ -601,7 +601,10 @@ def extremes(frame: pd.DataFrame, metric: str = "accuracy") -> Markdown:
 
 def _extremes_of(rows: pd.DataFrame, variant: str) -> str:
     top, bottom = rows.loc[rows["ours"].idxmax()], rows.loc[rows["ours"].idxmin()]
-    text = f"highest {_with_arm(top['arm'])} ({ours(top)}) and lowest {_with_arm(bottom['arm'])} ({ours(bottom)})"
+    overlap = "; the two intervals overlap" if top["arm"] != bottom["arm"] and top["low"] <= bottom["high"] else ""
+    text = (
+        f"highest {_with_arm(top['arm'])} ({ours(top)}) and lowest {_with_arm(bottom['arm'])} ({ours(bottom)}{overlap})"
+    )
     baseline = rows[rows["arm"] == BASELINE]
     if len(baseline) and BASELINE not in (top["arm"], bottom["arm"]):
         text += f", {ours(baseline.iloc[0])} without augmentation,"
@@ -615,11 +618,9 @@ def _with_arm(arm: str) -> str:
 
 def about(settings: Settings, runs: Sequence[Run]) -> Markdown:
     """What this edition of a chapter was made with, in words."""
-    models = dict.fromkeys(run.spec.model for run in runs)
-    seeds = f"seed{'s' if len(settings.seeds) > 1 else ''} {listing(settings.seeds)}"
     text = (
-        f"This page was made with the profile `{settings.profile}`: {listing(map(network_name, models))} on "
-        f"{name_of_test_set(settings.dataset, 'test')}, {seeds}, teachers under "
+        f"This page was made with the profile `{settings.profile}`: {_networks_and_seeds(runs)}, on "
+        f"{name_of_test_set(settings.dataset, 'test')}, teachers under "
         f"{listing(arm_name(augment.label(a)) for a in settings.augmentations)}; "
         f"{len(runs)} runs."
     )
@@ -631,17 +632,30 @@ def about(settings: Settings, runs: Sequence[Run]) -> Markdown:
     return Markdown(text)
 
 
+def _networks_and_seeds(runs: Iterable[Run]) -> str:
+    """The architectures among runs with the seeds of each, told once where they are the same."""
+    seeds: dict[str, set[int]] = {}
+    for run in runs:
+        seeds.setdefault(run.spec.model, set()).add(run.spec.seed)
+    told = {
+        model: f"seed{'s' if len(found) > 1 else ''} {listing(sorted(found))}" for model, found in seeds.items()
+    }
+    if len(set(told.values())) == 1:
+        return f"{listing(map(network_name, told))}, {next(iter(told.values()))}"
+    return listing(f"{network_name(model)} ({text})" for model, text in told.items())
+
+
 def lacks(runs: Sequence[Run], part: str) -> Markdown | None:
-    """A sentence where a data set has no human labels (`human`) or no shifted test set (`shifted`), else None."""
+    """A sentence where a data set has no human labels (`human`, the one part that is asked for), else None."""
+    if part != "human":
+        raise TableError(f"part is {part!r}: expected human")
     if not runs or any(part in run.metrics for run in runs):
         return None
     name = name_of_test_set(_dataset(runs), "test")
-    told = {
-        "human": f"How people label the images of {name} is not known: what compares with people is left out below, or "
-        "has the hard labels in their place",
-        "shifted": f"The study has no second test set for {name}, so what is measured under a shift is left out",
-    }
-    return Markdown(f"*{told[part]}.*")
+    return Markdown(
+        f"*How people label the images of {name} is not known: what compares with people is left out below, or "
+        "has the hard labels in their place.*"
+    )
 
 
 # ---------------------------------------------------------------- further tables
@@ -655,8 +669,9 @@ def recipes(runs: Sequence[Run], caption: str, name: str) -> Markdown:
         if recipe.epochs == 0:
             continue
         role = "labels and teacher" if isinstance(spec, Student) else "labels"
+        width = MISSING if spec.model == "lenet" else f"{spec.width}"  # LeNet has one size
         lines[role, spec.model, recipe] = [
-            network_name(spec.model).replace("-", "\N{NON-BREAKING HYPHEN}"), role, f"{spec.width}", f"{recipe.epochs}",
+            network_name(spec.model).replace("-", "\N{NON-BREAKING HYPHEN}"), role, width, f"{recipe.epochs}",
             f"{recipe.batch_size}",
             f"{recipe.peak_lr:g}", f"{recipe.weight_decay:g}", f"{recipe.clip_norm:g}" if recipe.clip_norm else MISSING,
         ]  # fmt: skip
@@ -679,9 +694,7 @@ def training_accuracy(runs: Sequence[Run], caption: str, name: str) -> Markdown:
             over.add(found["over"])
             uneven |= "[" in cells[-1]
         lines.append([arm_name(arm), *cells, str(len(group))])
-    means = [run.history["accuracy"].iloc[-1] for group in teachers_by_arm(runs).values() for run in group]
-    mean = f"Mean training accuracy over all teachers: {np.mean(means):.3f}." if means else ""
-    said = " ".join(filter(None, [caption, mean, interval_note(over, uneven)]))
+    said = f"{caption} {interval_note(over, uneven)}".strip()
     return directive([header, [":---", *["---:"] * 5], *lines], said, name)
 
 

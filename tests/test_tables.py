@@ -214,13 +214,12 @@ def test_other_data_are_marked_and_no_difference_is_formed():
     first = tables.table1_teachers(digits.teachers)
     assert row(first, metric="KLD", arm="none")["absent"] == "no human labels"
     assert "no human labels" in tables.note(first)
-    assert "people" in tables.lacks(digits.teachers, "human") and tables.lacks(digits.teachers, "shifted") is None
+    assert "people" in tables.lacks(digits.teachers, "human")
 
 
 def test_a_missing_test_set_is_said():
     plain = chapter("mnist", seeds=[0], dataset="mnist")
     assert set(tables.table2_teachers(plain.teachers)["absent"]) == {"no such test set", "not run"}
-    assert "second test set" in tables.lacks(plain.teachers, "shifted")
 
 
 # ---------------------------------------------------------------- Markdown
@@ -268,9 +267,21 @@ def test_sentences_name_the_best_and_the_worst_arm(full):
     assert "known" in tables.extremes(tables.table9([]))
 
 
+@pytest.mark.parametrize(("half", "said"), [(0.02, True), (0.005, False), (np.nan, False)])
+def test_sentences_say_where_the_best_and_the_worst_overlap(full, half, said):
+    frame = tables.table2_teachers(full.teachers)
+    frame = frame[frame["arm"].isin(["none", "mixup"])].assign(ours=[0.90, 0.93])
+    frame = frame.assign(low=frame["ours"] - half, high=frame["ours"] + half)
+    assert ("the two intervals overlap" in tables.extremes(frame)) == said
+    assert "overlap" not in tables.extremes(frame[:1])
+
+
 def test_the_edition_is_described(full):
     text = tables.about(full.settings, full.teachers + full.students)
     assert "CIFAR-10" in text and "seeds 0, 1 and 2" in text and "a sample" in text and "claims" not in text
+    fewer = [run for run in full.students if run.spec.model == "lenet" or run.spec.seed == 0]
+    text = tables.about(full.settings, fewer)
+    assert "LeNet (seeds 0, 1 and 2)" in text and "AlexNet (seed 0), on CIFAR-10" in text
     demo = study.settings("teachers", "demo")
     assert "says nothing of the claims" in tables.about(demo, full.teachers)
 
@@ -278,8 +289,9 @@ def test_the_edition_is_described(full):
 def test_further_tables(full):
     text = tables.recipes(full.teachers + full.students, "R.", "r")
     assert text.count("AlexNet") == 2 and "| labels |" in text  # as a student, and alone
+    assert text.count("| LeNet | labels | – |") == 1 and text.count("| AlexNet | labels | 64 |") == 1
     text = tables.training_accuracy(full.teachers, "T.", "t")
-    assert "Mean training accuracy" in text and text.count("\n| ") == 2 + 5
+    assert text.startswith(":::{table} T. Ours: the mean over n seeds") and text.count("\n| ") == 2 + 5
     frame = tables.all_runs(full.students)
     assert len(frame) == len(full.students) and frame["shifted accuracy"].notna().all()
     assert frame["teacher's images"].isin(["random", "", "none", "crop_flip", "cutout", "mixup", "cutmix"]).all()
