@@ -61,7 +61,7 @@ class Chapter:
 
     @property
     def experiments(self) -> list[str]:
-        """Those of `study.CHAPTERS` whose runs it shows: its own; where it has none, all, or none if it takes nothing."""
+        """Those of `study.CHAPTERS` whose runs it shows: its own, else all, or none where it takes no parameter."""
         if self.name in study.CHAPTERS:
             return [self.name]
         return list(study.CHAPTERS) if self.parameters else []

@@ -351,7 +351,6 @@ def make(run: Run, device: str) -> None:
         checkpoint=checkpoint,
         title=run.key,
     )
-    model.to(device)
     predictions, scores, embeddings = evaluate(model, dataset, train)
     if isinstance(spec, Teacher):
         predictions |= tsne_input(embeddings, dataset)

@@ -628,7 +628,8 @@ def about(settings: Settings, runs: Sequence[Run]) -> Markdown:
     if shifted:
         text += f" The shifted test set is {shifted}."
     if settings.profile == "demo":
-        text += " Its networks are narrow and its data small: it shows the study at work; it says nothing of the claims."
+        text += " Its networks are narrow and its data small: "
+        text += "it shows the study at work; it says nothing of the claims."
     return Markdown(text)
 
 

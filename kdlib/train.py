@@ -129,9 +129,9 @@ def fit(
     """Train `model` in place on the device of `data`; returns a row an epoch: epoch, lr, loss, accuracy, seconds.
 
     `teacher` is None (labels alone), logits of every training image (N, K), which are exact for a student whose
-    images are not augmented, or a network, which then sees the student's batch in `teacher_precision`. Batches have one fixed size: the
-    images that are left over at the end of an epoch's order wait for the next. `accuracy` is on the batches as
-    they were trained on (mixed ones count their first label).
+    images are not augmented, or a network, which then sees the student's batch in `teacher_precision`.
+    Batches have one fixed size: the images that are left over at the end of an epoch's order wait for the next.
+    `accuracy` is on the batches as they were trained on (mixed ones count their first label).
     """
     check_teacher(teacher, distillation, recipe, augmentations, data)
     device = data.images.device
@@ -386,7 +386,9 @@ class Progress:
 
 
 @torch.inference_mode()
-def infer(model: Classifier, images: Tensor, mean: Tensor, std: Tensor, batch_size: int = 1000) -> tuple[Tensor, Tensor]:
+def infer(
+    model: Classifier, images: Tensor, mean: Tensor, std: Tensor, batch_size: int = 1000
+) -> tuple[Tensor, Tensor]:
     """Logits (N, K) and penultimate features (N, D) of un-augmented images, in float32 and evaluation mode.
 
     The network's mode is put back afterwards, so that an evaluation in mid-training changes nothing.
