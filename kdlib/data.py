@@ -91,6 +91,11 @@ def load(name: str) -> Dataset:
     return _load(name, folder())
 
 
+def at_hand(name: str) -> bool:
+    """Whether `load(name)` finds all its files in `folder()` and has nothing to fetch."""
+    return all(any(folder().glob(file)) for file in _FILES.get(name, ("*",)))
+
+
 @lru_cache
 def _load(name: str, where: Path) -> Dataset:
     parts = _LOADERS[name](where)
@@ -232,6 +237,11 @@ def _as_rgb(grey: np.ndarray) -> np.ndarray:
 
 _LOADERS = {"cifar10": _cifar10, "mnist": _mnist, "digits": _digits}
 NAMES = tuple(_LOADERS)
+_FILES = {  # what each reads, as patterns
+    "cifar10": ("cifar10.npz", "cifar10h-counts.npy", "cifar10h-probs.npy", "cinic10-imagenet*.npz"),
+    "mnist": tuple(f"MNIST/raw/{p}-{kind}-ubyte" for p in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")),
+    "digits": (),
+}  # fmt: skip
 
 
 # --- reading: a file that is not what it should be is named, with what was found and expected ---

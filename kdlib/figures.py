@@ -49,6 +49,7 @@ OTHER_COLOURS = ("#b8860b", "#4e9a9a", "#a6761d", "#b35c9e")
 CLASS_COLOURS = ("#e69f00", "#009e73", "#0072b2", "#d55e00")
 STYLE = {
     "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # comes with Matplotlib; a page without it takes any other
     "font.size": 9,
     "axes.labelsize": 9,
     "axes.titlesize": 9,
@@ -71,12 +72,6 @@ WIDTH = 7.6  # inches: the width of a page's column
 MAP = "viridis"  # covers its ground, so that it reads the same on light and on dark
 TSNE_SEEDS = (0, 1, 2)
 TSNE_IMAGES = 100  # a class: what a chapter may take the time for
-# What `data.load` reads, to know beforehand that it has nothing to fetch.
-FILES = {
-    "cifar10": ("cifar10.npz", "cifar10h-counts.npy", "cifar10h-probs.npy", "cinic10-imagenet*.npz"),
-    "mnist": tuple(f"MNIST/raw/{p}-{kind}-ubyte" for p in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")),
-    "digits": (),
-}  # fmt: skip
 CLASSES = {"cifar10": data.CIFAR10_CLASSES, "mnist": data.DIGITS, "digits": data.DIGITS}
 EXAMPLES = {"cifar10": ("truck", "automobile")}  # the image of Figure 2, and what it is mixed with
 LOSS_NAMES = {"batchmean": "the formula's loss", "mean": "the released code's loss"}
@@ -93,14 +88,14 @@ class Picture:
     def bytes(self) -> bytes:
         """The file's content, made small; the same figure gives the same bytes."""
         out = io.BytesIO()
-        no_date = {"Date": None} if self.form == "svg" else {"Software": None}
+        dated = ("Creator", "Date", "Format", "Type") if self.form == "svg" else ("Software",)
         with matplotlib.rc_context(STYLE):
             self.figure.savefig(
                 out, format=self.form, dpi=self.dpi, transparent=True, bbox_inches="tight", pad_inches=0.04,
-                metadata=no_date,
+                metadata=dict.fromkeys(dated),
             )  # fmt: skip
-        if self.form == "svg":  # a hundredth of a point is fine enough
-            return re.sub(rb"(\d\.\d\d)\d+", rb"\1", out.getvalue())
+        if self.form == "svg":
+            return shorter(out.getvalue())
         few_colours = Image.open(out).quantize(256, method=Image.Quantize.FASTOCTREE)
         out = io.BytesIO()
         few_colours.save(out, "png", optimize=True)
@@ -111,6 +106,17 @@ class Picture:
         if self.form == "svg":
             return {"image/svg+xml": content.decode(), "text/plain": "<figure>"}
         return {"image/png": base64.b64encode(content).decode(), "text/plain": "<figure>"}
+
+
+def shorter(svg: bytes) -> bytes:
+    """A drawing in half the bytes: a tenth of a point is fine enough for a path, a hundredth for all else, a line goes
+    on where a path says nothing else, and a turn by nothing is none."""
+
+    def path(found: re.Match) -> bytes:
+        return re.sub(rb"\s*\n(?:L )?", b" ", re.sub(rb"(\.\d)\d+", rb"\1", found[0]))
+
+    svg = re.sub(rb' d="[^"]+"', path, svg)
+    return re.sub(rb"(\d\.\d\d)\d+", rb"\1", re.sub(rb' transform="rotate\(-?0 [^"]*"', b"", svg))
 
 
 def styled(draw: Callable[..., Picture]) -> Callable[..., Picture]:
@@ -262,8 +268,7 @@ def of_paper(role: str, arm: str, metric: str) -> float | None:
 
 def data_at_hand(dataset: str) -> str:
     """`dataset` where its files lie on this machine, else `digits`, which needs none."""
-    here = all(any(data.folder().glob(name)) for name in FILES.get(dataset, ("*",)))
-    return dataset if here else "digits"
+    return dataset if data.at_hand(dataset) else "digits"
 
 
 @styled
@@ -327,20 +332,44 @@ def learning_curves(runs: Sequence[Run]) -> Picture:
     """Training loss and accuracy of teachers by epoch, mean over seeds, with the range of the seeds."""
     figure, (axes,) = canvas(1, 2, 2.8)
     by_arm = tables.teachers_by_arm(runs)
-    for arm, group in by_arm.items():
-        for place, column in zip(axes, ("loss", "accuracy")):
+    draw_learning(axes, by_arm)
+    legend(figure, by_arm)
+    return Picture(figure)
+
+
+@styled
+def student_learning_curves(runs: Sequence[Run]) -> Picture:
+    """Training loss and accuracy of students by epoch, a row for each architecture and form of the loss.
+
+    Means over seeds alone: the arms lie so close that the ranges of their seeds would cover each other.
+    """
+    rows = [
+        (model, form, tables.students_by_arm(runs, model, form))
+        for model in dict.fromkeys(run.spec.model for run in runs if not tables.is_control(run))
+        for form in tables.reductions(runs)
+    ]
+    figure, axes = canvas(len(rows), 2, 0.5 + 1.9 * len(rows), sharex="row")
+    for pair, (model, form, by_arm) in zip(axes, rows, strict=True):
+        draw_learning(pair, by_arm, ranges=False)
+        for place in pair:
+            place.set_title(f"{network_name(model)}, {LOSS_NAMES[form]}", fontsize=8)
+    legend(figure, dict.fromkeys(arm for *_, by_arm in rows for arm in by_arm))
+    return Picture(figure)
+
+
+def draw_learning(pair: Sequence[Axes], by_arm: tables.Groups, *, ranges: bool = True) -> None:
+    """Loss on the first of two axes, on a logarithmic scale, and accuracy on the second; `ranges` are of the seeds."""
+    for place, column in zip(pair, ("loss", "accuracy"), strict=True):
+        for arm, group in by_arm.items():
             values = np.array([run.history[column] for run in group])
             epochs = group[0].history["epoch"]
             place.plot(epochs, values.mean(axis=0), color=colour(arm), ls=dashes(arm), lw=1.4)
-            if len(group) > 1:
+            if ranges and len(group) > 1:
                 place.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=colour(arm), alpha=0.2, lw=0)
-    for place, column in zip(axes, ("loss", "accuracy")):
         place.set(xlabel="epoch", ylabel=f"training {column}")
         place.locator_params(axis="x", integer=True)
-    axes[0].set_yscale("log")
-    axes[0].yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-    legend(figure, by_arm)
-    return Picture(figure)
+    pair[0].set_yscale("log")
+    pair[0].yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
 
 
 def confusion(run: Run) -> np.ndarray:
@@ -360,11 +389,23 @@ def confusion_matrices(runs: Sequence[Run]) -> Picture:
     return matrices(panels, class_names(runs), "share of the class's images", "label", "prediction")
 
 
+def student_confusion_matrices(runs: Sequence[Run]) -> Picture:
+    """Confusion of the students of the baseline's teacher and of CutMix's, for each architecture and loss."""
+    panels = {}
+    for model in dict.fromkeys(run.spec.model for run in runs if not tables.is_control(run)):
+        for form in tables.reductions(runs):
+            by_arm = tables.students_by_arm(runs, model, form)
+            for arm in contrasted(by_arm):
+                title = f"{network_name(model)}, {tables.VARIANT_NAMES[form]}\n{arm_name(arm)}"
+                panels[title] = np.mean([confusion(run) for run in by_arm[arm]], axis=0)
+    return matrices(panels, class_names(runs), "share of the class's images", "label", "prediction", across=2)
+
+
 @styled
 def matrices(panels: Mapping[str, np.ndarray], classes: Sequence[str], label: str, rows: str, columns: str,
-             *, mask: bool = True) -> Picture:  # fmt: skip
+             *, mask: bool = True, across: int = 3) -> Picture:  # fmt: skip
     """Matrices (K, K) side by side on one common scale; `mask` leaves the diagonal out of picture and scale."""
-    across = min(len(panels), 3)
+    across = min(len(panels), across)
     down = -(-len(panels) // across)
     figure, axes = canvas(down, across, 0.45 + 2.45 * down, 0.7 + 2.3 * across, sharex=True, sharey=True)
     hidden = np.eye(len(classes), dtype=bool) & mask

@@ -10,6 +10,7 @@ A model that never predicts some class is not bad input: every value stays defin
 A true class without images is an error wherever a mean over classes needs it.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from scipy.special import entr, log_softmax, rel_entr
 from scipy.special import softmax as scipy_softmax
 from sklearn.metrics import precision_recall_fscore_support
 from sklearn.model_selection import KFold
+from threadpoolctl import ThreadpoolController
 
 from kdlib import KdlibError
 
@@ -36,7 +38,7 @@ HUMAN_SMOOTHING = 0.01
 # The least probability a logarithm is taken of: a softmax that has underflowed to 0 costs 708 nats, not infinity.
 FLOOR = np.finfo(np.float64).tiny
 TEMPERATURE_RANGE = (0.01, 100.0)
-CHUNK = 128  # embeddings at a time: their float64 copy stays in the cache, and too small to wake BLAS threads for
+CHUNK = 128  # embeddings at a time: their float64 copy stays in the cache
 
 Array = Any  # a NumPy array, or anything that turns into one: a torch tensor, nested sequences
 
@@ -411,15 +413,18 @@ def class_gram(embeddings: Array, labels: Array) -> ClassGram:
 
     sums = np.zeros((classes, x.shape[1]))
     undirected = np.zeros(classes)
-    for part in parts:
-        z = (x[part] - mean) * scale
-        norm = np.sqrt(np.einsum("nd,nd->n", z, z))
-        # Standardised embeddings have length sqrt(d) in the mean: what is this short is the mean itself, and rounding.
-        zero = norm < 1e-9
-        weights = np.zeros((classes, len(z)))
-        weights[labels[part], np.arange(len(z))] = np.where(zero, 0.0, 1 / np.where(zero, 1.0, norm))
-        sums += weights @ z
-        undirected += np.bincount(labels[part][zero], minlength=classes)
+    # Products so small gain nothing from a second thread, and take fifty times as long where it has to be waited for.
+    with _threadpools().limit(limits=1, user_api="blas"):
+        for part in parts:
+            z = (x[part] - mean) * scale
+            norm = np.sqrt(np.einsum("nd,nd->n", z, z))
+            # Standardised embeddings have length sqrt(d) in the mean: what is this short is the mean itself, and
+            # rounding.
+            zero = norm < 1e-9
+            weights = np.zeros((classes, len(z)))
+            weights[labels[part], np.arange(len(z))] = np.where(zero, 0.0, 1 / np.where(zero, 1.0, norm))
+            sums += weights @ z
+            undirected += np.bincount(labels[part][zero], minlength=classes)
     # A unit vector orthogonal to all the rest adds nothing but its similarity with itself.
     return ClassGram(sums @ sums.T + np.diag(undirected), counts, x.shape[1])
 
@@ -484,13 +489,21 @@ def agreement(student: Array, teacher: Array) -> float:
 def student_teacher_kl(student_logits: Array, teacher_logits: Array, temperature: float = 1.0) -> float:
     """Mean over images of KL(student || teacher), nats, both softened by `temperature`; logits (N, K).
 
-    From log-probabilities, so exact however confident the two are. Swap the arguments for KL(teacher || student).
+    Swap the arguments for KL(teacher || student).
+    """
+    return float(per_image_student_teacher_kl(student_logits, teacher_logits, temperature).mean())
+
+
+def per_image_student_teacher_kl(student_logits: Array, teacher_logits: Array, temperature: float = 1.0) -> np.ndarray:
+    """KL(student || teacher) of every image, shape (N,), nats, both softened by `temperature`; logits (N, K).
+
+    From log-probabilities, so exact however confident the two are.
     """
     student, teacher = _logits(student_logits, "student_logits"), _logits(teacher_logits, "teacher_logits")
     _same_shape("student_logits", student, "teacher_logits", teacher)
     temperature = _temperature(temperature)
     log_p, log_q = log_softmax(student / temperature, axis=1), log_softmax(teacher / temperature, axis=1)
-    return float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
+    return (np.exp(log_p) * (log_p - log_q)).sum(axis=1)
 
 
 def mean_entropy(logits: Array, temperature: float = 1.0) -> float:
@@ -499,10 +512,21 @@ def mean_entropy(logits: Array, temperature: float = 1.0) -> float:
     >>> round(mean_entropy([[1.0, 0.0]], temperature=1e6), 4)
     0.6931
     """
-    return float(entr(softmax(logits, temperature)).sum(axis=1).mean())
+    return float(per_image_entropy(logits, temperature).mean())
+
+
+def per_image_entropy(logits: Array, temperature: float = 1.0) -> np.ndarray:
+    """Entropy of every prediction softened by `temperature`, shape (N,), 0..log K nats; logits (N, K)."""
+    return entr(softmax(logits, temperature)).sum(axis=1)
 
 
 # --- Parts ---------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _threadpools() -> ThreadpoolController:
+    """The thread pools of this process; to find them takes longer than a product."""
+    return ThreadpoolController()
 
 
 def _kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:

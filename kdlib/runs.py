@@ -250,6 +250,27 @@ class Run:
         return model
 
 
+def human_ceiling(name: str) -> float | None:
+    """How near people are to people on the test images of data set `name` (`metrics.human_ceiling`), nats.
+
+    Computed where their votes are at hand, and kept in the store beside the runs, for who has no data. None where
+    nobody was asked, or where it is not kept and the files are not here.
+    """
+    path = store() / f"{name}-people.json"
+    if not path.exists():
+        counts = data.load(name).human_counts if data.at_hand(name) else None
+        if counts is None:
+            return None
+        open_store()
+        aside = path.with_suffix(f".{os.getpid()}.tmp")
+        write_json(aside, {"human_ceiling": metrics.human_ceiling(counts), "dataset_checksum": data.load(name).checksum})
+        os.replace(aside, path)
+    try:
+        return float(json.loads(path.read_text())["human_ceiling"])
+    except UNREADABLE as error:
+        raise RunError(f"{path} can't be read ({error}): restore it, or delete it to compute it again") from error
+
+
 def ensure(specs: Iterable[Spec], *, device: str = "cpu") -> list[Run]:
     """Make each run exist exactly once, teachers before their students, and return them in the order asked for.
 

@@ -6,6 +6,7 @@ turns any such frame into a table of the book. Runs are told apart by their spec
 what was done to whose images, and under which form of the loss.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from kdlib import KdlibError, augment, metrics, paper, stats
-from kdlib.runs import Run, Student, Teacher
+from kdlib.runs import Run, Student, Teacher, human_ceiling
 from kdlib.study import Settings
 
 LABELS = ("test_set", "network", "loss", "by", "metric", "arm", "variant")
@@ -224,6 +225,26 @@ def _released_human_kl(run: Run, part: str) -> float | None:
     return float(np.diag(matrix).mean())
 
 
+def _on_probs(value: Callable[[np.ndarray, np.ndarray], float]) -> Callable[[Run, str], float | None]:
+    """`value` of the probabilities (N, K) and labels (N,) of a test set."""
+    return lambda run, part: (
+        value(metrics.softmax(run.predictions[f"{part}_logits"]), run.predictions[f"{part}_labels"])
+        if f"{part}_logits" in run.predictions
+        else None
+    )
+
+
+def _weighted(name: str) -> Callable[[Run, str], float | None]:
+    return _on_probs(lambda probs, labels: metrics.classification_report(probs, labels, "weighted")[name])
+
+
+def _scaled(name: str) -> Callable[[Run, str], float | None]:
+    """A field of `metrics.temperature_scaling`."""
+    return lambda run, part: getattr(
+        metrics.temperature_scaling(run.predictions[f"{part}_logits"], run.predictions[f"{part}_labels"]), name
+    )
+
+
 def class_gram(run: Run) -> metrics.ClassGram:
     """What cohesion and adhesion need of a run's embeddings of the test images."""
     kept = run.predictions
@@ -247,6 +268,20 @@ HUMAN_KL = Measure(
     "KLD", _human_kl, lambda run, part: run.predictions["human_kl"], "kl_to_humans", "no human labels"
 )
 RELEASED_HUMAN_KL = Measure("KLD, by class", _released_human_kl, None, "kl_to_humans", "no human labels")
+# What the text, the tables and the released code leave open, by name, beside the defaults above.
+WEIGHTED_PRECISION = Measure("precision, weighted", _weighted("precision"), bounded=True)
+WEIGHTED_F1 = Measure("F1, weighted", _weighted("f1"), bounded=True)
+MODEL_HUMAN_KL = Measure(
+    "KLD, model to people", lambda run, part: run.metrics.get("human", {}).get("model_human"), absent="no human labels"
+)
+CALIBRATIONS = (
+    ECE,
+    Measure("ECE, [lo, hi)", _on_probs(functools.partial(metrics.expected_calibration_error, edges="left"))),
+    Measure("ECE, 10 bins", _on_probs(functools.partial(metrics.expected_calibration_error, bins=10))),
+    Measure("ECE, equal mass", _scored("ece_adaptive")),
+    Measure("ECE, scaled", _scaled("ece_after")),
+    Measure("temperature", _scaled("temperature")),
+)
 SEPARABILITY = {
     by: Measure("S_f", _scored(f"class_separability_{by}"), None, "class_separability") for by in ("true", "predicted")
 }
@@ -409,6 +444,72 @@ def table5(runs: Sequence[Run], *conventions: str) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def human_kl(runs: Sequence[Run]) -> pd.DataFrame:
+    """The divergence between people and the teachers in each form: the text's, its reverse, and the released code's."""
+    measures = [HUMAN_KL, MODEL_HUMAN_KL, RELEASED_HUMAN_KL]
+    return _metrics_side_by_side(1, "teacher", {"": teachers_by_arm(runs)}, measures)
+
+
+def calibration_of_teachers(runs: Sequence[Run]) -> pd.DataFrame:
+    """The calibration error of the teachers by bins and edges, and after temperature scaling."""
+    return _metrics_side_by_side(1, "teacher", {"": teachers_by_arm(runs)}, CALIBRATIONS)
+
+
+def calibration_of_students(runs: Sequence[Run], model: str) -> pd.DataFrame:
+    """The calibration error of the students of one architecture by bins and edges, and after temperature scaling."""
+    return _metrics_side_by_side(1, model, _of_students(runs, model), CALIBRATIONS, network=model)
+
+
+def entropies(runs: Sequence[Run], temperature: float) -> pd.DataFrame:
+    """Mean entropy of the teachers' predictions, as they are and softened: what a student can learn besides labels."""
+    measures = [_entropy(1.0, "entropy"), _entropy(temperature, f"entropy at temperature {temperature:g}")]
+    return _metrics_side_by_side(1, "teacher", {"": teachers_by_arm(runs)}, measures)
+
+
+def _metrics_side_by_side(
+    n: int, role: str, groups: Mapping[str, Groups], measures: Sequence[Measure], **options
+) -> pd.DataFrame:
+    """Our own numbers on the test set: a column for each measure, and the form of the loss, if any, in the rows."""
+    frame = compare(n, role, groups, measures, ["cifar10"], beside_paper=False, **options)
+    if set(groups) != {""}:
+        order = pd.Categorical(frame["variant"], list(groups))
+        frame = frame.assign(loss=frame["variant"]).iloc[np.argsort(order.codes, kind="stable")]
+    return frame.assign(variant=frame["metric"], metric="")
+
+
+def _entropy(temperature: float, label: str) -> Measure:
+    def of_images(run: Run, part: str) -> np.ndarray:
+        return metrics.per_image_entropy(run.predictions[f"{part}_logits"], temperature)
+
+    return Measure(label, lambda run, part: float(of_images(run, part).mean()), of_images)
+
+
+def fidelity(runs: Sequence[Run], teachers: Sequence[Run], model: str, temperature: float) -> pd.DataFrame:
+    """How much like their own teachers the students of one architecture predict.
+
+    `teachers` are those of the students of every arm; students of a random one, which is not among them, are left out.
+    """
+    logits = {run.spec: run.predictions["test_logits"] for run in teachers}
+
+    def agreeing(run: Run, part: str) -> np.ndarray:
+        return run.predictions["test_logits"].argmax(axis=1) == logits[run.spec.teacher].argmax(axis=1)
+
+    def divergence(softened: float) -> Callable[[Run, str], np.ndarray]:
+        return lambda run, part: metrics.per_image_student_teacher_kl(
+            run.predictions["test_logits"], logits[run.spec.teacher], softened
+        )
+
+    measures = [
+        Measure("agreement", lambda run, part: float(agreeing(run, part).mean()), agreeing, bounded=True),
+        *(
+            Measure(label, lambda run, part, of=divergence(softened): float(of(run, part).mean()), divergence(softened))
+            for label, softened in (("KL", 1.0), (f"KL at temperature {temperature:g}", temperature))
+        ),
+    ]
+    groups = _of_students(runs, model, control=False)
+    return _metrics_side_by_side(1, model, groups, measures, digits=4, network=model)
+
+
 def table6(runs: Sequence[Run], model: str) -> pd.DataFrame:
     """Table 6: students of augmented teachers, on both test sets."""
     return _appendix(6, model, _of_students(runs, model, "teacher", control=False))
@@ -464,7 +565,7 @@ def render(frame: pd.DataFrame, caption: str, name: str) -> Markdown:
     if beside_paper:
         header.append(_paper_header(frame))
     for variant in variants:
-        header.append(_variant_header(variant))
+        header.append(_variant_header(variant, beside_paper))
         if beside_paper:
             header.append("Difference" if len(variants) == 1 else "Diff.")
     header.append("n")
@@ -560,8 +661,11 @@ def _paper_header(frame: pd.DataFrame) -> str:
     return f"Paper ({', '.join(sets)})" if sets else "Paper"
 
 
-def _variant_header(variant: str) -> str:
-    return "Ours" if not variant else f"Ours, {VARIANT_NAMES.get(variant, variant)}"
+def _variant_header(variant: str, beside_paper: bool) -> str:
+    if not variant:
+        return "Ours"
+    name = VARIANT_NAMES.get(variant, variant)
+    return f"Ours, {name}" if beside_paper else name[0].upper() + name[1:]
 
 
 def _shown(column: str, value: str) -> str:
@@ -657,6 +761,96 @@ def lacks(runs: Sequence[Run], part: str) -> Markdown | None:
         f"*How people label the images of {name} is not known: what compares with people is left out below, or "
         "has the hard labels in their place.*"
     )
+
+
+def people_among_themselves(runs: Sequence[Run]) -> Markdown | None:
+    """A sentence on how near people are to people; None where nobody was asked, or where it is not known here."""
+    ceiling = human_ceiling(_dataset(runs))
+    if ceiling is None:
+        return None
+    return Markdown(
+        f"People themselves diverge from each other by {ceiling:.3f} nats: the mean over images of the divergence "
+        "between random halves of those who judged it. A half has fewer votes than all, so that a model may be nearer."
+    )
+
+
+def what_weights_do(runs: Sequence[Run]) -> Markdown:
+    """How far weighting classes by their images, as the released code does, moves precision and F1, in words."""
+    groups = {"": teachers_by_arm(runs)}
+    pairs = {PRECISION: WEIGHTED_PRECISION, F1: WEIGHTED_F1}
+    frame = compare(9, "teacher", groups, [*pairs, *pairs.values()], ["cifar10", "cinic10"], beside_paper=False)
+    said = []
+    for test_set, rows in frame[frame["absent"] == ""].groupby("test_set", sort=False):
+        by_metric = rows.pivot(index="arm", columns="metric", values="ours")
+        moved = max((by_metric[a.label] - by_metric[b.label]).abs().max() for a, b in pairs.items())
+        said.append(f"{'at most' if moved >= 1e-4 else 'less than'} {max(moved, 1e-4):.4f} on {test_set}")
+    if not said:
+        return Markdown("No teacher has been run.")
+    return Markdown(
+        f"Weighted by the images of each class, as in the released code, precision and F1 of the teachers differ by "
+        f"{listing(said)}."
+    )
+
+
+# ---------------------------------------------------------------- sanity
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """The accuracy that a network at full size is known to reach with a sound recipe."""
+
+    dataset: str
+    model: str
+    width: int
+    arm: str | None  # None: every arm
+    low: float
+    high: float = 1.0
+
+    def applies(self, run: Run, arm: str) -> bool:
+        spec = run.spec
+        same = (spec.dataset, spec.model, spec.width) == (self.dataset, self.model, self.width)
+        return same and self.arm in (None, arm)
+
+    def told(self) -> str:
+        return f"at least {self.low:.3f}" if self.high == 1 else f"{self.low:.2f} to {self.high:.2f}"
+
+
+# Published recipes for ResNet-18 (airbench's baselines; DeVries & Taylor 2017), MNIST's usual accuracy, and LeNet alone.
+EXPECTATIONS = (
+    Expectation("cifar10", "resnet18", 64, "crop_flip", 0.945),
+    Expectation("cifar10", "resnet18", 64, "none", 0.86, 0.90),
+    Expectation("mnist", "alexnet", 64, None, 0.99),
+    Expectation("mnist", "lenet", 64, None, 0.99),
+    Expectation("cifar10", "lenet", 64, None, 0.60, 0.75),
+)
+
+
+def sanity(teachers: Sequence[Run], students: Sequence[Run], caption: str, name: str) -> Markdown | None:
+    """Test accuracy of each network, seed by seed, beside what is expected of its like; controls come with students.
+
+    None where nothing is known beforehand of networks of that size on that data.
+    """
+    groups = {f"{network_name(run.spec.model)} teacher": teachers_by_arm(teachers) for run in teachers[:1]}
+    for model in dict.fromkeys(run.spec.model for run in students):
+        for form, by_arm in _of_students(students, model).items():
+            groups[f"{network_name(model)}, {VARIANT_NAMES[form]}"] = by_arm
+    lines = []
+    for who, by_arm in groups.items():
+        for arm, runs in by_arm.items():
+            for expected in (one for one in EXPECTATIONS if one.applies(runs[0], arm)):
+                found = [run.metrics["test"]["accuracy"] for run in runs]
+                inside = sum(expected.low <= accuracy <= expected.high for accuracy in found)
+                lines.append([
+                    who,
+                    arm_name(arm),
+                    expected.told(),
+                    ", ".join(f"{accuracy:.4f}" for accuracy in found),
+                    "yes" if inside == len(found) else f"{inside} of {len(found)}",
+                ])  # fmt: skip
+    if not lines:
+        return None
+    header = ["Network", "Augmentation", "Expected", "Found, by seed", "Inside"]
+    return directive([header, [":---", ":---", "---:", "---:", ":---"], *lines], caption, name)
 
 
 # ---------------------------------------------------------------- further tables

@@ -59,7 +59,9 @@ DRAWINGS = {
     "overview": lambda c: figures.overview(c.teachers, c.students),
     "calibration_bars": lambda c: figures.calibration_bars(c.teachers, c.students),
     "learning_curves": lambda c: figures.learning_curves(c.teachers),
+    "student_learning_curves": lambda c: figures.student_learning_curves(c.students),
     "confusion_matrices": lambda c: figures.confusion_matrices(c.teachers),
+    "student_confusion_matrices": lambda c: figures.student_confusion_matrices(c.students),
     "confidence_by_class": lambda c: figures.confidence_by_class(c.teachers),
     "class_kl_matrices": lambda c: figures.class_kl_matrices(c.teachers),
     "reliability": lambda c: figures.reliability(c.teachers, c.students),
@@ -81,6 +83,20 @@ def test_a_picture_is_small_transparent_and_the_same_each_time(name, which, requ
     else:
         assert content.startswith(b"\x89PNG") and "image/png" in shown
     assert not picture.figure.get_suptitle()  # captions stand with the notebook
+
+
+def test_a_drawing_is_shortened_without_moving_what_it_shows():
+    svg = b'<path d="M 1.2345 2.0 \nL 3.456 4.5 \nz\n" style="opacity: 0.15"/><text x="1.23456" transform="rotate(-0 1 2)"/>'
+    assert figures.shorter(svg) == b'<path d="M 1.2 2.0 3.4 4.5 z " style="opacity: 0.15"/><text x="1.23"/>'
+    turned = b'<text transform="rotate(-90 1 2)"/>'
+    assert figures.shorter(turned) == turned
+
+
+def test_students_have_a_row_for_each_network_and_loss(full):
+    titles = [axes.get_title() for axes in figures.student_learning_curves(full.students).figure.axes]
+    assert len(titles) == 2 * 2 * 2 and len(set(titles)) == 4
+    panels = [axes for axes in figures.student_confusion_matrices(full.students).figure.axes if axes.get_title()]
+    assert len(panels) == 2 * 2 * 3  # networks, losses; the baseline, CutMix, and CutMix after crop and flip
 
 
 def test_the_papers_values_stand_beside_the_same_data_only(full, digits):
@@ -153,6 +169,6 @@ def test_figure_2_falls_back_on_the_digits_where_the_files_are_absent(tmp_path, 
     monkeypatch.setenv("KDLIB_DATA", str(tmp_path))
     assert figures.data_at_hand("cifar10") == "digits" and "not on this machine" in figures.which_images("cifar10")
     assert figures.data_at_hand("digits") == "digits" and figures.which_images("digits") is None
-    for name in (*figures.FILES["cifar10"][:3], "cinic10-imagenet-sample.npz"):
+    for name in (*data._FILES["cifar10"][:3], "cinic10-imagenet-sample.npz"):
         (tmp_path / name).touch()
     assert figures.data_at_hand("cifar10") == "cifar10"

@@ -427,6 +427,7 @@ def test_mixup_row_of_table_5_breaks_the_relation():
 
 
 def test_discrimination_is_fast():
+    """In seconds of the processor, all threads together: no less than by the clock, and the same on a busy machine."""
     rng = np.random.default_rng(0)
     embeddings = rng.standard_normal((50_000, 512), dtype=np.float32)
     labels = rng.integers(0, 10, 50_000)
@@ -434,9 +435,9 @@ def test_discrimination_is_fast():
     def best(function, *arguments, times=3):
         spent = []
         for _ in range(times):
-            start = time.perf_counter()
+            start = time.process_time()
             function(*arguments)
-            spent.append(time.perf_counter() - start)
+            spent.append(time.process_time() - start)
         return min(spent)
 
     assert best(metrics.discrimination, embeddings, labels) < 1

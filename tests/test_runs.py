@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -609,3 +610,24 @@ def test_released_code_bug_a_runs_seed_governs_every_draw(store, tmp_path, monke
         runs.ensure([spec])
     assert scores(tmp_path / "first", spec) == scores(tmp_path / "second", spec)
     assert same_arrays(arrays(tmp_path / "first", spec), arrays(tmp_path / "second", spec))
+
+
+# ---------------------------------------------------------------- people
+
+
+def test_the_ceiling_of_people_is_computed_once_and_kept_for_who_has_no_data(store, monkeypatch):
+    counts = np.random.default_rng(0).multinomial(50, np.ones(10) / 10, size=30)
+    here = SimpleNamespace(human_counts=counts, checksum="abc")
+    monkeypatch.setattr(data, "at_hand", lambda name: False)
+    monkeypatch.setattr(data, "load", lambda name: pytest.fail("data were loaded"))
+    assert runs.human_ceiling("cifar10") is None and not store.exists()
+    monkeypatch.setattr(data, "at_hand", lambda name: True)
+    monkeypatch.setattr(data, "load", lambda name: here)
+    assert runs.human_ceiling("cifar10") == metrics.human_ceiling(counts)
+    monkeypatch.setattr(data, "load", lambda name: pytest.fail("data were loaded"))
+    assert runs.human_ceiling("cifar10") == metrics.human_ceiling(counts)
+    (store / "cifar10-people.json").write_text("{")
+    with pytest.raises(RunError, match="cifar10-people.json can't be read"):
+        runs.human_ceiling("cifar10")
+    monkeypatch.undo()
+    assert runs.human_ceiling("digits") is None

@@ -295,3 +295,89 @@ def test_further_tables(full):
     frame = tables.all_runs(full.students)
     assert len(frame) == len(full.students) and frame["shifted accuracy"].notna().all()
     assert frame["teacher's images"].isin(["random", "", "none", "crop_flip", "cutout", "mixup", "cutmix"]).all()
+
+
+# ---------------------------------------------------------------- conventions, fidelity, sanity
+
+
+def test_conventions_stand_side_by_side(full):
+    frame = tables.human_kl(full.teachers)
+    assert list(dict.fromkeys(frame["variant"])) == ["KLD", "KLD, model to people", "KLD, by class"]
+    text = tables.render(frame, "H.", "h")
+    assert "| Augmentation | KLD | KLD, model to people | KLD, by class | n |" in text
+    of_cutmix = [run.metrics["human"]["model_human"] for run in tables.teachers_by_arm(full.teachers)["cutmix"]]
+    assert row(frame, arm="cutmix", variant="KLD, model to people")["ours"] == pytest.approx(np.mean(of_cutmix))
+
+
+def test_calibration_under_each_convention(full):
+    frame = tables.calibration_of_students(full.students, "lenet")
+    assert list(dict.fromkeys(frame["loss"])) == ["batchmean", "mean"]  # all of one loss, then all of the other
+    group = tables.students_by_arm(full.students, "lenet", "mean")["mixup"]
+    both = [(run.predictions["test_logits"], run.predictions["test_labels"]) for run in group]
+    expected = {
+        "ECE": [metrics.expected_calibration_error(metrics.softmax(z), y) for z, y in both],
+        "ECE, [lo, hi)": [metrics.expected_calibration_error(metrics.softmax(z), y, edges="left") for z, y in both],
+        "ECE, 10 bins": [metrics.expected_calibration_error(metrics.softmax(z), y, bins=10) for z, y in both],
+        "ECE, equal mass": [metrics.adaptive_calibration_error(metrics.softmax(z), y) for z, y in both],
+        "ECE, scaled": [metrics.temperature_scaling(z, y).ece_after for z, y in both],
+        "temperature": [metrics.fit_temperature(z, y) for z, y in both],
+    }
+    for variant, values in expected.items():
+        found = row(frame, arm="mixup", loss="mean", variant=variant)["ours"]
+        assert found == pytest.approx(np.mean(values), abs=1e-6), variant
+    assert set(tables.calibration_of_teachers(full.teachers)["variant"]) == set(expected)
+
+
+def test_what_a_students_predictions_have_of_its_teachers(full):
+    frame = tables.fidelity(full.students, full.teachers, "lenet", 20.0)
+    assert not set(frame["arm"]) & set(tables.CONTROLS)
+    student = tables.students_by_arm(full.students, "lenet", "mean")["cutout"]
+    of = {run.spec: run for run in full.teachers}
+    same = [
+        (run.predictions["test_logits"].argmax(1) == of[run.spec.teacher].predictions["test_logits"].argmax(1)).mean()
+        for run in student
+    ]
+    assert row(frame, arm="cutout", loss="mean", variant="agreement")["ours"] == pytest.approx(np.mean(same))
+    twins = [
+        SimpleNamespace(**{**vars(run), "predictions": of[run.spec.teacher].predictions})
+        for run in full.students if isinstance(run.spec, runs.Student) and run.spec.teacher in of
+    ]  # fmt: skip
+    frame = tables.fidelity(twins, full.teachers, "lenet", 20.0)
+    assert (frame[frame["variant"] == "agreement"]["ours"] == 1).all()
+    assert frame[frame["variant"] != "agreement"]["ours"].abs().max() < 1e-12
+    entropy = row(tables.entropies(full.teachers, 1e6), arm="none", variant="entropy at temperature 1e+06")
+    assert entropy["ours"] == pytest.approx(np.log(CLASSES), abs=1e-6)
+
+
+def test_what_weighting_classes_does_is_said_of_each_test_set(full):
+    # Classes of one size weigh the same, whatever the average is called.
+    text = tables.what_weights_do(full.teachers)
+    assert text.count("less than 0.0001 on") == 2
+    uneven = made(full.teachers[0].spec)
+    for name in ("test_logits", "test_labels"):
+        uneven.predictions[name] = uneven.predictions[name][:195]
+    uneven.metrics["test"] = metrics.evaluate_logits(uneven.predictions["test_logits"], uneven.predictions["test_labels"])
+    probs, labels = metrics.softmax(uneven.predictions["test_logits"]), uneven.predictions["test_labels"]
+    macro, weighted = (metrics.classification_report(probs, labels, average) for average in ("macro", "weighted"))
+    moved = max(abs(macro[name] - weighted[name]) for name in ("precision", "f1"))
+    assert f"at most {moved:.4f} on CIFAR-10" in tables.what_weights_do([uneven])
+    assert tables.what_weights_do([]) == "No teacher has been run."
+
+
+def test_networks_are_held_against_what_is_known_of_their_like(full):
+    text = tables.sanity(full.teachers, full.students, "S.", "s")
+    lines = [line for line in text.splitlines() if line.startswith("| ResNet-18 teacher | crop and flip")]
+    accuracies = [run.metrics["test"]["accuracy"] for run in tables.teachers_by_arm(full.teachers)["crop_flip"]]
+    assert len(lines) == 1 and "at least 0.945" in lines[0] and f"{accuracies[0]:.4f}" in lines[0]
+    assert lines[0].endswith("| 0 of 3 |")  # made-up predictions are not that good
+    assert text.count("| LeNet, formula |") == 7 and "no teacher" in text and "random teacher" in text
+    run = full.teachers[0]
+    good = SimpleNamespace(spec=run.spec, key=run.key, metrics={"test": {"accuracy": 0.88}})
+    assert "| yes |" in tables.sanity([good], [], "S.", "s")
+    assert tables.sanity(chapter("students", dataset="digits", seeds=(0,)).teachers, [], "S.", "s") is None
+
+
+def test_how_near_people_are_to_people_is_said_where_it_is_known(full, monkeypatch):
+    monkeypatch.setattr(tables, "human_ceiling", {"cifar10": 0.12345}.get)
+    assert "0.123 nats" in tables.people_among_themselves(full.teachers)
+    assert tables.people_among_themselves(chapter("students", dataset="digits", seeds=(0,)).teachers) is None
