@@ -74,7 +74,6 @@ TSNE_SEEDS = (0, 1, 2)
 TSNE_IMAGES = 100  # a class: what a chapter may take the time for
 CLASSES = {"cifar10": data.CIFAR10_CLASSES, "mnist": data.DIGITS, "digits": data.DIGITS}
 EXAMPLES = {"cifar10": ("truck", "automobile")}  # the image of Figure 2, and what it is mixed with
-LOSS_NAMES = {"batchmean": "the formula's loss", "mean": "the released code's loss"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +201,7 @@ def bars(
         draw_bars(axes[0, column], groups, arms, metric, dataset, difference=False)
         if from_baseline:
             draw_bars(axes[1, column], groups, arms, metric, dataset, difference=True)
-        axes[0, column].set_title(f"students under {LOSS_NAMES[reduction]}" if reduction else "")
+        axes[0, column].set_title(f"students under {tables.LOSS_NAMES[reduction]}" if reduction else "")
         names = [f"{network_name(teachers[0].spec.model)}\nteacher", *(f"{network_name(m)}\nstudent" for m in models)]
         axes[-1, column].set_xticks(range(len(names)), names)
     axes[0, 0].set_ylabel(label or metric)
@@ -352,7 +351,7 @@ def student_learning_curves(runs: Sequence[Run]) -> Picture:
     for pair, (model, form, by_arm) in zip(axes, rows, strict=True):
         draw_learning(pair, by_arm, ranges=False)
         for place in pair:
-            place.set_title(f"{network_name(model)}, {LOSS_NAMES[form]}", fontsize=8)
+            place.set_title(f"{network_name(model)}, {tables.LOSS_NAMES[form]}", fontsize=8)
     legend(figure, dict.fromkeys(arm for *_, by_arm in rows for arm in by_arm))
     return Picture(figure)
 
@@ -621,7 +620,7 @@ def reliability(teachers: Sequence[Run], students: Sequence[Run]) -> Picture:
     panels = [(0, 0, "teacher", of_teachers)]
     for row, reduction in enumerate(reductions):
         for column, model in enumerate(models, 1):
-            title = f"{network_name(model)}, {LOSS_NAMES[reduction]}"
+            title = f"{network_name(model)}, {tables.LOSS_NAMES[reduction]}"
             panels.append((row, column, title, tables.students_by_arm(students, model, reduction)))
     down = max(len(reductions), 1)
     figure, axes = canvas(down, 1 + len(models), 0.5 + 2.4 * down, sharex=True, sharey=True)

@@ -45,6 +45,7 @@ VARIANT_NAMES = {
     "student": "student augmented",
     "both": "both augmented",
 }
+LOSS_NAMES = {"batchmean": "the formula's loss", "mean": "the released code's loss"}
 TEST_SETS = {
     ("cifar10", "test"): "CIFAR-10",
     ("cifar10", "shifted"): "CINIC-10",
@@ -510,6 +511,36 @@ def fidelity(runs: Sequence[Run], teachers: Sequence[Run], model: str, temperatu
     return _metrics_side_by_side(1, model, groups, measures, digits=4, network=model)
 
 
+def worth(runs: Sequence[Run], model: str) -> pd.DataFrame:
+    """What a teacher is worth: accuracy of each student less that of the controls of its architecture and loss.
+
+    Differences are paired, within a seed and on the same images; their intervals come from the hierarchical bootstrap
+    of `kdlib.stats`, widened after Bonferroni for the number of differences under one form of the loss. Raises
+    `TableError` where a control, or a seed that all have in common, is missing.
+    """
+    rows = []
+    for form, by_arm in _of_students(runs, model).items():
+        seeds = set.intersection(*({run.spec.seed for run in group} for group in by_arm.values()))
+        if not seeds or not set(CONTROLS) <= set(by_arm):
+            raise TableError(f"{model} under {form}: there are {listing(by_arm)}, expected both controls and a common seed")
+        chosen = [[run for run in group if run.spec.seed in seeds] for group in by_arm.values()]
+        correct = [stats.Quantity(_correct(run, "test")[:, None].astype(float)) for group in chosen for run in group]
+        values, drawn = stats.resample_images(correct)
+        shape = (len(by_arm), len(seeds), 1)
+        arms = stats.arms(values.reshape(shape), drawn.reshape(-1, *shape))
+        pairs = [(arm, control) for control in CONTROLS for arm in by_arm if arm not in (control, "alone")]
+        for arm, control in pairs:
+            weights = np.array([[(one == arm) - (one == control)] for one in by_arm], dtype=float)
+            found = arms.contrast(weights, comparisons=len(pairs))
+            rows.append(
+                {"test_set": name_of_test_set(_dataset(runs), "test"), "loss": form, "metric": "", "arm": arm}
+                | {"variant": f"less {arm_name(control)}", "paper": np.nan, "printed": "", "paper_set": ""}
+                | {"ours": found.mean, "low": found.low, "high": found.high, "n": found.n, "difference": np.nan}
+                | {"over": "seeds and images" if found.n > 1 else "images", "absent": "", "digits": 3}
+            )
+    return pd.DataFrame(rows)
+
+
 def table6(runs: Sequence[Run], model: str) -> pd.DataFrame:
     """Table 6: students of augmented teachers, on both test sets."""
     return _appendix(6, model, _of_students(runs, model, "teacher", control=False))
@@ -602,8 +633,8 @@ def ours(row: pd.Series | None) -> str:
     >>> ours(pd.Series({"ours": 0.9, "low": 0.88, "high": 0.92, "digits": 3, "absent": ""})).replace(NO_BREAK, " ")
     '0.900 ± 0.020'
     """
-    if row is None:
-        return NOT_RUN
+    if row is None:  # of a pair that has no meaning, such as a control beside itself
+        return MISSING
     if row["absent"]:
         return row["absent"]
     d = int(row["digits"])
@@ -643,6 +674,8 @@ def note(frame: pd.DataFrame) -> str:
 
 def interval_note(over: set[str], uneven: bool) -> str:
     """What "±" means where intervals are `over` seeds, images or nothing; `uneven`: some have two different halves."""
+    if "seeds and images" in over:
+        return "The mean over n seeds ± half its 95 % interval over seeds and images."
     if "seeds" in over:
         cut = ", or [the whole of it] where 0 or 1 cuts it" if uneven else ""
         return f"Ours: the mean over n seeds ± half its 95 % interval{cut}."
@@ -712,8 +745,24 @@ def _extremes_of(rows: pd.DataFrame, variant: str) -> str:
     baseline = rows[rows["arm"] == BASELINE]
     if len(baseline) and BASELINE not in (top["arm"], bottom["arm"]):
         text += f", {ours(baseline.iloc[0])} without augmentation,"
-    loss = {"batchmean": " under the formula's loss", "mean": " under the released code's loss"}
-    return (text + loss.get(variant, "")).removesuffix(",")
+    return (text + (f" under {LOSS_NAMES[variant]}" if variant in LOSS_NAMES else "")).removesuffix(",")
+
+
+def worth_in_words(frame: pd.DataFrame, model: str) -> Markdown:
+    """How many arms are clearly above or below each control, by intervals: a sentence for each form of the loss."""
+    said = []
+    for form, rows in frame.groupby("loss", sort=False):
+        clauses = []
+        for control in CONTROLS:
+            of_arms = rows[(rows["variant"] == f"less {arm_name(control)}") & ~rows["arm"].isin(CONTROLS)]
+            above, below = int((of_arms["low"] > 0).sum()), int((of_arms["high"] < 0).sum())
+            than = {"alone": "the network without a teacher", "random": "the student of a random teacher"}[control]
+            clauses.append(f"{above} are clearly above and {below} clearly below {than}")
+        said.append(
+            f"Under {LOSS_NAMES[form]}, of the {network_name(model)} students of {len(of_arms)} trained teachers "
+            f"{listing(clauses)}."
+        )
+    return Markdown("\n".join(f"- {sentence}" for sentence in said))
 
 
 def _with_arm(arm: str) -> str:

@@ -349,6 +349,23 @@ def test_what_a_students_predictions_have_of_its_teachers(full):
     assert entropy["ours"] == pytest.approx(np.log(CLASSES), abs=1e-6)
 
 
+def test_what_a_teacher_is_worth_is_paired_with_the_controls(full):
+    frame = tables.worth(full.students, "lenet")
+    by_arm = tables.students_by_arm(full.students, "lenet", "mean")
+    alone = tables.controls(full.students, "lenet", "mean")["alone"]
+    means = [np.mean([run.metrics["test"]["accuracy"] for run in group]) for group in (by_arm["mixup"], alone)]
+    found = row(frame, arm="mixup", loss="mean", variant="less no teacher")
+    assert found["ours"] == pytest.approx(means[0] - means[1]) and found["low"] < found["ours"] < found["high"]
+    assert len(frame) == 2 * (5 + 1 + 5)  # two losses: arms and the random teacher's against none, arms against random
+    text = tables.render(frame, "W.", "w")
+    assert "over seeds and images" in text and text.count("| – |") == 2 and "not run" not in text
+    words = tables.worth_in_words(frame.assign(low=[0.1] * 11 + [-0.2] * 11, high=[0.2] * 11 + [-0.1] * 11), "lenet")
+    assert "5 are clearly above and 0 clearly below the network without a teacher and 5 are" in words.splitlines()[0]
+    assert "0 are clearly above and 5 clearly below the student of a random teacher" in words.splitlines()[1]
+    with pytest.raises(tables.TableError, match="expected both controls"):
+        tables.worth([run for run in full.students if not tables.is_control(run)], "lenet")
+
+
 def test_what_weighting_classes_does_is_said_of_each_test_set(full):
     # Classes of one size weigh the same, whatever the average is called.
     text = tables.what_weights_do(full.teachers)
