@@ -1,12 +1,14 @@
-"""The command line: `python -m kdlib run | report | paper`."""
+"""The command line: `python -m kdlib run | report | again | paper`."""
 
 import argparse
+import contextlib
+import json
 import sys
 from typing import Any
 
 import yaml
 
-from kdlib import KdlibError, paper, runs, study
+from kdlib import KdlibError, again, paper, runs, study
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,6 +37,11 @@ def parser() -> argparse.ArgumentParser:
             "--set", action="append", default=[], metavar="NAME=VALUE", help=f"one of {', '.join(study.PARAMETERS)}"
         )
     report.add_argument("--publish", action="store_true", help="then put the executed notebooks into book/")
+    repeat = commands.add_parser("again", help="train stored runs again, aside, and tell how they differ")
+    repeat.set_defaults(command=train_again)
+    repeat.add_argument("key", nargs="+", help="the name of a run's folder")
+    repeat.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:0")
+    repeat.add_argument("--json", action="store_true", help="print a list of JSON objects")
     table = commands.add_parser("paper", help="print a table as the paper has it")
     table.add_argument("--table", type=int, required=True)
     table.set_defaults(command=lambda arguments: print(paper.as_text(arguments.table)))
@@ -66,6 +73,13 @@ def run_chapters(arguments: argparse.Namespace) -> None:
     for chapter, settings in zip(chapters, asked, strict=True):
         made = runs.ensure(study.CHAPTERS[chapter](settings), device=settings.device)
         print(f"{chapter}: {len(made)} runs in {runs.store()}", flush=True)
+
+
+def train_again(arguments: argparse.Namespace) -> None:
+    device = study.a_device("device", arguments.device)
+    with contextlib.redirect_stdout(sys.stderr):  # training tells of its progress; what is compared stays alone
+        compared = [again.again(name, device) for name in arguments.key]
+    print(json.dumps([one.as_dict() for one in compared], indent=1) if arguments.json else "\n".join(map(str, compared)))
 
 
 def build_report(arguments: argparse.Namespace) -> None:

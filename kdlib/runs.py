@@ -131,6 +131,33 @@ def canonical(spec: Spec | Recipe) -> dict:
     return out
 
 
+def from_canonical(content: dict) -> Spec:
+    """The spec that `canonical` made `content` of; raises RunError where it is none."""
+    try:
+        kind, *_ = (one for one in (Teacher, Student) if one.__name__.lower() == content["kind"])
+        values = {name: value for name, value in content.items() if name != "kind"}
+        values["recipe"] = Recipe(**values["recipe"])
+        if "teacher" in values:
+            values["teacher"] = from_canonical(values["teacher"])
+        return kind(**values)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(f"this describes no run ({error}): {json.dumps(content)[:80]}") from error
+
+
+def find(name: str) -> "Run":
+    """The stored run whose key is `name`."""
+    path = store() / name / "spec.json"
+    if not path.is_file():
+        raise RunError(f"there is no run {name!r} in {store()}: its folders are named by the keys of the runs")
+    try:
+        run = Run(from_canonical(json.loads(path.read_text())))
+    except UNREADABLE as error:
+        raise RunError(f"{path} can't be used ({error}): restore it") from error
+    if run.key != name:
+        raise RunError(f"{path} describes {run.key}: restore it")
+    return run
+
+
 def key(spec: Spec) -> str:
     """A readable, unique name, such as `cifar10-resnet18-cutmix-s0-3fa9c1d2`."""
     digest = hashlib.sha256(json.dumps(canonical(spec), sort_keys=True).encode()).hexdigest()[:8]

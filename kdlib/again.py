@@ -1,0 +1,91 @@
+"""Train a stored run again and tell how the two differ: what `python -m kdlib again KEY` does.
+
+On the machine type that made it, a run on one device comes out bit for bit. Elsewhere every sum is rounded in another
+order, training carries that on, and what can be expected is a network as good, not the same one.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kdlib import runs
+from kdlib.runs import Run, Student
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A stored run beside the same spec trained here, on the test images."""
+
+    key: str
+    identical: bool  # all logits, bit for bit
+    agreement: float  # share of images on which both name the same class
+    accuracy_then: float
+    accuracy_now: float
+    largest_difference: float  # of any logit
+    device_then: str
+    device_now: str
+
+    @property
+    def accuracy_difference(self) -> float:
+        return self.accuracy_now - self.accuracy_then
+
+    def as_dict(self) -> dict:
+        return asdict(self) | {"accuracy_difference": self.accuracy_difference}
+
+    def __str__(self) -> str:
+        where = f"trained on {self.device_then} then, {self.device_now} now"
+        if self.identical:
+            return f"{self.key}: the same predictions, bit for bit ({where})"
+        return (
+            f"{self.key}: the same class for {self.agreement:.1%} of the test images, accuracy {self.accuracy_now:.4f} "
+            f"after {self.accuracy_then:.4f}, largest difference of a logit {self.largest_difference:.3g} ({where})"
+        )
+
+
+def again(name: str, device: str) -> Comparison:
+    """Train the stored run with the key `name` again on `device`, aside, and compare; the store stays as it is.
+
+    A student learns from its teacher's stored logits; one whose images are augmented needs the teacher's weights,
+    and raises `RunError` where they are missing.
+    """
+    then = runs.find(name)
+    then.check()
+    needed = [Run(then.spec.teacher)] if isinstance(then.spec, Student) else []
+    for teacher in needed:
+        teacher.check()
+    with store_aside([teacher.folder for teacher in needed]):
+        (now,) = runs.ensure([then.spec], device=device)
+        a, b = (run.predictions["test_logits"] for run in (then, now))
+        return Comparison(
+            key=name,
+            identical=a.tobytes() == b.tobytes(),
+            agreement=float((a.argmax(axis=1) == b.argmax(axis=1)).mean()),
+            accuracy_then=then.metrics["test"]["accuracy"],
+            accuracy_now=now.metrics["test"]["accuracy"],
+            largest_difference=float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max()),
+            device_then=then.metrics["provenance"]["device"],
+            device_now=now.metrics["provenance"]["device"],
+        )
+
+
+@contextmanager
+def store_aside(folders: list[Path]) -> Iterator[None]:
+    """A run store of its own for a while, which holds copies of some runs."""
+    before = os.environ.get("KDLIB_RUNS")
+    with tempfile.TemporaryDirectory() as aside:
+        for folder in folders:
+            shutil.copytree(folder, Path(aside) / folder.name)
+        os.environ["KDLIB_RUNS"] = aside
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["KDLIB_RUNS"]
+            else:
+                os.environ["KDLIB_RUNS"] = before

@@ -1,0 +1,84 @@
+"""A stored run trained again: the same bit for bit here, told apart where it is not, and the store left alone."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from test_runs import AUGMENTED, RANDOM, ROOT, STUDENT, TEACHER
+
+from kdlib import again, runs
+from kdlib.__main__ import main
+from kdlib.runs import RunError
+
+SPECS = [TEACHER, RANDOM, STUDENT, AUGMENTED]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("again") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KDLIB_RUNS", str(folder))
+        runs.ensure(SPECS)
+    return folder
+
+
+@pytest.fixture
+def store(made, tmp_path, monkeypatch):
+    shutil.copytree(made, tmp_path / "runs")
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+@pytest.mark.parametrize("spec", [TEACHER, STUDENT])
+def test_a_run_comes_out_bit_for_bit(store, spec):
+    before = sorted(path.name for path in store.rglob("*"))
+    found = again.again(runs.key(spec), "cpu")
+    assert found.identical and found.agreement == 1 and found.accuracy_difference == 0
+    assert str(found).startswith(f"{runs.key(spec)}: the same predictions, bit for bit")
+    assert sorted(path.name for path in store.rglob("*")) == before
+    assert os.environ["KDLIB_RUNS"] == str(store)
+
+
+def test_a_run_that_differs_is_told_apart(store, capsys):
+    name = runs.key(STUDENT)
+    with np.load(store / name / "predictions.npz") as kept:
+        arrays = dict(kept)
+    arrays["test_logits"][:9] = -arrays["test_logits"][:9]
+    np.savez_compressed(store / name / "predictions.npz", **arrays)
+    assert main(["again", name, "--device", "cpu", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert not found["identical"] and found["agreement"] == 1 - 9 / len(arrays["test_logits"])
+    assert found["largest_difference"] == 2 * np.abs(arrays["test_logits"][:9].astype(float)).max()
+
+
+@pytest.mark.parametrize(
+    "fault, says",
+    [
+        (lambda store, name: name + "0", "there is no run"),
+        (lambda store, name: shutil.rmtree(store / runs.key(TEACHER)) or name, "can't be used, it is missing"),
+        (lambda store, name: (store / name / "spec.json").write_text("{}") and name, "describes no run"),
+        (lambda store, name: shutil.copytree(store / name, store / "other").name, "describes"),
+    ],
+    ids=["unknown", "no teacher", "no spec", "renamed"],
+)
+def test_what_cannot_be_trained_again_is_said_in_one_sentence(store, fault, says, capsys):
+    name = fault(store, runs.key(STUDENT))
+    assert main(["again", name, "--device", "cpu"]) == 2
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == 1
+
+
+def test_an_augmented_student_needs_the_teachers_weights(store):
+    (store / runs.key(TEACHER) / "weights.safetensors").unlink()
+    with pytest.raises(RunError, match="students that augment their images need it"):
+        again.again(runs.key(AUGMENTED), "cpu")
+
+
+def test_every_committed_run_is_found_by_its_key(monkeypatch):
+    monkeypatch.delenv("KDLIB_RUNS", raising=False)
+    names = [path.parent.name for path in (ROOT / "runs").glob("*/spec.json")]
+    assert len(names) > 50
+    for name in names:
+        assert runs.find(name).key == name
