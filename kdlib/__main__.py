@@ -79,7 +79,10 @@ def train_again(arguments: argparse.Namespace) -> None:
     device = study.a_device("device", arguments.device)
     with contextlib.redirect_stdout(sys.stderr):  # training tells of its progress; what is compared stays alone
         compared = [again.again(name, device) for name in arguments.key]
-    print(json.dumps([one.as_dict() for one in compared], indent=1) if arguments.json else "\n".join(map(str, compared)))
+    if arguments.json:
+        print(json.dumps([one.as_dict() for one in compared], indent=1))
+    else:
+        print(*compared, sep="\n")
 
 
 def build_report(arguments: argparse.Namespace) -> None:

@@ -108,14 +108,16 @@ class Picture:
 
 
 def shorter(svg: bytes) -> bytes:
-    """A drawing in half the bytes: a tenth of a point is fine enough for a path, a hundredth for all else, a line goes
-    on where a path says nothing else, and a turn by nothing is none."""
+    """A drawing in half the bytes: a tenth of a point is fine enough for a path, a hundredth for other coordinates, a
+    line goes on where a path says nothing else, and a turn by nothing is none. Its text stays as it is."""
 
     def path(found: re.Match) -> bytes:
         return re.sub(rb"\s*\n(?:L )?", b" ", re.sub(rb"(\.\d)\d+", rb"\1", found[0]))
 
-    svg = re.sub(rb' d="[^"]+"', path, svg)
-    return re.sub(rb"(\d\.\d\d)\d+", rb"\1", re.sub(rb' transform="rotate\(-?0 [^"]*"', b"", svg))
+    def tag(found: re.Match) -> bytes:
+        return re.sub(rb"(\d\.\d\d)\d+", rb"\1", re.sub(rb' transform="rotate\(-?0 [^"]*"', b"", found[0]))
+
+    return re.sub(rb"<[^>]*>", tag, re.sub(rb' d="[^"]+"', path, svg))
 
 
 def styled(draw: Callable[..., Picture]) -> Callable[..., Picture]:
@@ -435,8 +437,9 @@ def matrices(panels: Mapping[str, np.ndarray], classes: Sequence[str], label: st
 
 
 def contrasted(arms: Iterable[str]) -> list[str]:
-    """The arms that Figures 3 and 6 compare: the baseline, CutMix, and CutMix after anything else."""
-    return [arm for arm in arms if arm == tables.BASELINE or "cutmix" in arm.split("+")]
+    """The arms that Figures 3 and 6 compare: the baseline, CutMix, and CutMix after anything else; all, if none is."""
+    arms = list(arms)
+    return [arm for arm in arms if arm == tables.BASELINE or "cutmix" in arm.split("+")] or arms
 
 
 def mean_predictions(run: Run) -> np.ndarray:

@@ -290,7 +290,8 @@ def human_ceiling(name: str) -> float | None:
             return None
         open_store()
         aside = path.with_suffix(f".{os.getpid()}.tmp")
-        write_json(aside, {"human_ceiling": metrics.human_ceiling(counts), "dataset_checksum": data.load(name).checksum})
+        found = metrics.human_ceiling(counts)
+        write_json(aside, {"human_ceiling": found, "dataset_checksum": data.load(name).checksum})
         os.replace(aside, path)
     try:
         return float(json.loads(path.read_text())["human_ceiling"])

@@ -11,6 +11,7 @@ same images. What would differ in a repetition is drawn by a hierarchical bootst
   as in a randomised block design: A arms and S seeds give (A - 1)(S - 1) degrees of freedom. That assumes that arms
   spread alike over seeds, and is what makes three seeds worth having.
 
+A student has its teacher's seed, so that "seed" is one level: what a new teacher and a new student change together.
 With one seed, the interval covers images alone. With more, a contrast's interval is never narrower than images alone
 make that of the mean over these seeds, however little a few seeds happen to differ. Intervals of several contrasts are
 widened after Bonferroni.

@@ -237,12 +237,15 @@ def test_the_spread_over_seeds_is_that_of_all_arms_whatever_the_claim():
 
     made = chapter("students", seeds=[0, 1])
     for two, four in zip(intervals(2, made), intervals(4, made), strict=True):
-        assert len(two.keys() & four.keys()) == 2 and all(two[title] == four[title] for title in two.keys() & four)
+        assert len(two.keys() & four.keys()) == 2
+        for title in two.keys() & four:  # equal but for float32, whose products round by the number of quantities
+            assert two[title] == pytest.approx(four[title], abs=1e-6)
     without = [run for run in made if not (isinstance(run.spec, Student) and run.spec.seed == 1
                                            and run.spec.teacher.augmentations == ("cutout",))]  # fmt: skip
     for all_arms, fewer in zip(intervals(4, made), intervals(4, without), strict=True):
         for title, interval in fewer.items():  # the pool has an arm less, and the effect still has both seeds
-            assert interval.n == 2 and interval.mean == all_arms[title].mean and interval != all_arms[title]
+            assert interval.n == 2 and interval.mean == all_arms[title].mean
+            assert interval.high - interval.low != pytest.approx(all_arms[title].high - all_arms[title].low, rel=1e-3)
 
 
 def test_effects_say_whose_images_are_augmented_and_where():

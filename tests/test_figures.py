@@ -86,8 +86,10 @@ def test_a_picture_is_small_transparent_and_the_same_each_time(name, which, requ
 
 
 def test_a_drawing_is_shortened_without_moving_what_it_shows():
-    svg = b'<path d="M 1.2345 2.0 \nL 3.456 4.5 \nz\n" style="opacity: 0.15"/><text x="1.23456" transform="rotate(-0 1 2)"/>'
-    assert figures.shorter(svg) == b'<path d="M 1.2 2.0 3.4 4.5 z " style="opacity: 0.15"/><text x="1.23"/>'
+    svg = b'<path d="M 1.2345 2.0 \nL 3.456 4.5 \nz\n" style="opacity: 0.15"/>'
+    assert figures.shorter(svg) == b'<path d="M 1.2 2.0 3.4 4.5 z " style="opacity: 0.15"/>'
+    tick = b'<text x="1.23456" transform="rotate(-0 1 2)">0.025</text>'
+    assert figures.shorter(tick) == b'<text x="1.23">0.025</text>'  # a number that is read is not cut
     turned = b'<text transform="rotate(-90 1 2)"/>'
     assert figures.shorter(turned) == turned
 

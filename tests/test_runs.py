@@ -631,3 +631,10 @@ def test_the_ceiling_of_people_is_computed_once_and_kept_for_who_has_no_data(sto
         runs.human_ceiling("cifar10")
     monkeypatch.undo()
     assert runs.human_ceiling("digits") is None
+
+
+def test_the_kept_ceiling_of_people_is_that_of_their_votes(real_data, monkeypatch):
+    monkeypatch.setenv("KDLIB_DATA", str(real_data))
+    monkeypatch.delenv("KDLIB_RUNS", raising=False)
+    kept = json.loads((ROOT / "runs" / "cifar10-people.json").read_text())
+    assert kept["human_ceiling"] == pytest.approx(metrics.human_ceiling(data.load("cifar10").human_counts), abs=1e-9)
