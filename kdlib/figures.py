@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import seaborn as sns
 import torch
 from matplotlib.axes import Axes
@@ -28,7 +29,7 @@ from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 
 from kdlib import augment, data, metrics, paper, stats, tables
-from kdlib.runs import TSNE_CLASSES, Run
+from kdlib.runs import TSNE_CLASSES, Run, mark
 from kdlib.tables import Markdown, arm_name, network_name, name_of_test_set
 
 GREY = "#7a7a7a"  # at least 4:1 against white and against the dark theme's ground
@@ -528,20 +529,23 @@ def silhouettes(runs: Sequence[Run], maps: Sequence[LatentMap], caption: str, na
     if order:
         header += ["Groups, t-SNE", "Groups, embedding"]
     partitions = [lambda labels: labels, *([lambda labels: grouped(labels, order)] if order else [])]
-    lines = []
+    lines, data = [], []
     for one in maps:
-        cells = []
+        found = []
         for partition in partitions:
-            cells.append(spread([silhouette(plane, partition(one.labels)) for plane in one.planes]))
+            found.append([silhouette(plane, partition(one.labels)) for plane in one.planes])
             kept = [run.predictions for run in by_arm[one.arm]]
             whole = [silhouette(k["tsne_embeddings"].astype(np.float32), partition(k["tsne_labels"])) for k in kept]
-            cells.append(spread(whole))
-        lines.append([arm_name(one.arm), *cells])
+            found.append(whole)
+        marks = " ".join(mark(run.key) for run in by_arm[one.arm])
+        lines.append([arm_name(one.arm), *map(spread, found), tables.links(marks)])
+        for of, values in zip(header[1:], found, strict=True):
+            data += [{"arm": one.arm, "of": of, "silhouette": value, "runs": marks} for value in values]
     note = "t-SNE: mean over its seeds (least to most); embedding: mean over the teachers' seeds (least to most)."
     if not order:
         note += " This data set has no two groups of alike classes."
-    rows = [header, [":---", *["---:"] * (len(header) - 1)], *lines]
-    return tables.directive(rows, f"{caption} {note}", name)
+    rows = [[*header, "Runs, by seed"], [":---", *["---:"] * len(header)], *lines]
+    return tables.directive(rows, f"{caption} {note}", name, pd.DataFrame(data))
 
 
 def silhouette(x: np.ndarray, labels: np.ndarray) -> float:

@@ -131,6 +131,15 @@ def canonical(spec: Spec | Recipe) -> dict:
     return out
 
 
+def spec_of(given: dict) -> Spec:
+    """The inverse of `canonical`: a spec from its JSON, with the defaults filled in."""
+    kind, rest = given["kind"], {name: value for name, value in given.items() if name != "kind"}
+    rest["recipe"] = Recipe(**rest["recipe"])
+    if kind == "student":
+        return Student(**rest | {"teacher": spec_of(rest["teacher"])})
+    return Teacher(**rest)
+
+
 def key(spec: Spec) -> str:
     """A readable, unique name, such as `cifar10-resnet18-cutmix-s0-3fa9c1d2`."""
     digest = hashlib.sha256(json.dumps(canonical(spec), sort_keys=True).encode()).hexdigest()[:8]
@@ -138,6 +147,15 @@ def key(spec: Spec) -> str:
     if isinstance(spec, Student):
         parts += ["of", network_name(spec.teacher)]
     return "-".join([*parts, f"s{spec.seed}", digest])
+
+
+def mark(run_key: str) -> str:
+    """The end of a key, by which pages link to the run's record.
+
+    >>> mark("cifar10-resnet18-cutmix-s0-3fa9c1d2")
+    's0-3fa9c1d2'
+    """
+    return "-".join(run_key.split("-")[-2:])
 
 
 def network_name(spec: Spec) -> str:

@@ -235,7 +235,7 @@ def test_a_rendered_table_is_a_directive_with_even_rows(full):
     header = lines[3]
     assert "Ours, formula" in header and "Ours, released code" in header and header.count("Diff.") == 2
     assert sum("no teacher" in line for line in lines) == 4  # once a metric
-    assert text._repr_markdown_() == text
+    assert text._repr_mimebundle_()["text/markdown"] == text
 
 
 def test_a_repeated_label_stands_once(full):
