@@ -135,8 +135,12 @@ def what(spec, known: dict[str, Path]) -> str:
 
 def code(spec) -> str:
     """The Python that makes a run."""
-    lines = "from kdlib.runs import Recipe, Student, Teacher, ensure\n\n"
-    return f"<pre>{escaped(f'{lines}spec = {pprint.pformat(spec, width=88)}\nensure([spec])')}</pre>"
+    text = (
+        "from kdlib.runs import Recipe, Student, Teacher, ensure\n\n"
+        f"spec = {pprint.pformat(spec, width=88)}\n"
+        "ensure([spec])"
+    )
+    return f"<pre>{escaped(text)}</pre>"
 
 
 def table(rows: Iterable[tuple[str, object]], caption: str) -> str:
