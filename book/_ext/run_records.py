@@ -12,6 +12,7 @@ import os
 import pprint
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -123,7 +124,8 @@ def what(spec, known: dict[str, Path]) -> str:
     def network(one) -> str:
         images = tables.arm_name(augment.label(one.augmentations))
         made = "never trained" if one.recipe.epochs == 0 else f"augmentation: {images}"
-        return escaped(f"{tables.network_name(one.model)} of width {one.width} ({made})")
+        size = "" if one.model == "lenet" else f" of width {one.width}"  # LeNet has one size
+        return escaped(f"{tables.network_name(one.model)}{size} ({made})")
 
     data = escaped(tables.name_of_test_set(spec.dataset, "test"))
     if isinstance(spec, runs.Teacher):
@@ -137,15 +139,22 @@ def code(spec) -> str:
     """The Python that makes a run."""
     text = (
         "from kdlib.runs import Recipe, Student, Teacher, ensure\n\n"
-        f"spec = {pprint.pformat(spec, width=88)}\n"
-        "ensure([spec])"
+        f"ensure([\n{textwrap.indent(pprint.pformat(spec, width=88), '    ')},\n])"
     )
     return f"<pre>{escaped(text)}</pre>"
 
 
 def table(rows: Iterable[tuple[str, object]], caption: str) -> str:
     body = "".join(f"<tr><th scope='row'>{escaped(name)}</th><td>{escaped(value)}</td></tr>" for name, value in rows)
-    return f"<table class='table record'><caption>{escaped(caption)}</caption><tbody>{body}</tbody></table>"
+    return framed(body, caption)
+
+
+def framed(body: str, caption: str) -> str:
+    """Rows as a table that scrolls within itself where it is wider than the page."""
+    return (
+        "<div class='pst-scrollable-table-container'><table class='table record'>"
+        f"<caption>{escaped(caption)}</caption><tbody>{body}</tbody></table></div>"
+    )
 
 
 def curve(history: pd.DataFrame, column: str) -> str:
@@ -175,10 +184,8 @@ def index(folders: dict[str, Path]) -> str:
         f"<td>{read(folder, 'metrics.json')['test']['accuracy']:.4f}</td></tr>"
         for mark, folder in folders.items()
     )
-    return (
-        f"<h1>Runs</h1><p>The {len(folders)} runs that this book's tables link to, and their teachers.</p>"
-        f"<table class='table record'><caption>Accuracy on the test images</caption><tbody>{rows}</tbody></table>"
-    )
+    said = f"<h1>Runs</h1><p>The {len(folders)} runs that this book's tables link to, and their teachers.</p>"
+    return said + framed(rows, "Accuracy on the test images")
 
 
 def escaped(value: object) -> str:
