@@ -545,7 +545,7 @@ def silhouettes(runs: Sequence[Run], maps: Sequence[LatentMap], caption: str, na
     note = "t-SNE: mean over its seeds (least to most); embedding: mean over the teachers' seeds (least to most)."
     if not order:
         note += " This data set has no two groups of alike classes."
-    rows = [[*header, "Runs, by seed"], [":---", *["---:"] * len(header)], *lines]
+    rows = [[*header, "Runs"], [":---", *["---:"] * len(header)], *lines]
     return tables.directive(rows, f"{caption} {note}", name, pd.DataFrame(data))
 
 

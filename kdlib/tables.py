@@ -474,7 +474,7 @@ def render(frame: pd.DataFrame, caption: str, name: str) -> Markdown:
         header.append(_variant_header(variant))
         if beside_paper:
             header.append("Difference" if len(variants) == 1 else "Diff.")
-    header += ["n", "Runs, by seed"]
+    header += ["n", "Runs"]
     body, before = [], [""] * len(labels)
     for _, rows in frame.groupby(keys, sort=False):
         first = rows.iloc[0]
@@ -723,14 +723,15 @@ def recipes(runs: Sequence[Run], caption: str, name: str) -> Markdown:
 
 def training_accuracy(runs: Sequence[Run], caption: str, name: str) -> Markdown:
     """Accuracy and loss of each teacher arm on its training batches and on the test images, after the last epoch."""
-    header = ["Augmentation", "Training batches", "Training loss", "Test images", "Test loss", "n", "Runs, by seed"]
+    header = ["Augmentation", "Training batches", "Training loss", "Test images", "Test loss", "n", "Runs"]
     lines, data, over, uneven = [], [], set(), False
     for arm, group in teachers_by_arm(runs).items():
         cells = []
         for measure in (trained("accuracy"), trained("loss"), ACCURACY, LOSS):
             found = measure_over(group, measure, "test")
             cells.append(ours(pd.Series(found | {"digits": 3})))
-            data.append({"arm": arm, "metric": measure.label, "of": "test" if measure in (ACCURACY, LOSS) else "train"} | found)
+            images = "test" if measure in (ACCURACY, LOSS) else "training batches"
+            data.append({"arm": arm, "metric": measure.label, "of": images} | found)
             over.add(found["over"])
             uneven |= "[" in cells[-1]
         lines.append([arm_name(arm), *cells, str(len(group)), links(found["runs"])])
