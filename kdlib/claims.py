@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.special import entr
 
 from kdlib import KdlibError, metrics, paper, stats
@@ -723,9 +724,15 @@ def verdict_table(judgements: Sequence[Judgement], name: str = "tab-verdicts") -
     """One row a claim: its first effect in the paper and here, how its effects speak, and the verdicts."""
     header = ["", "Claim", "First effect", "Paper", "Formula", "Released code", "Seeds"]
     align = ["---:", ":---", ":---", "---:", ":---", ":---", "---:"]
-    rows = []
+    rows, data = [], []
     for claim, cases in grouped(judgements):
         cells = [shown_case(case) for case in cases]
+        data += [
+            {"claim": claim.id, "statement": claim.statement, "source": claim.source}
+            | {"loss": case.reduction, "verdict": case.verdict, "why not run": case.why_not}
+            | {says: case.count(says) for says in (FOR, AGAINST, OPEN)}
+            for case in cases
+        ]
         rows.append([
             str(claim.id),
             f"{claim.statement} [{claim.source}]({claim.page}.ipynb)",
@@ -734,7 +741,8 @@ def verdict_table(judgements: Sequence[Judgement], name: str = "tab-verdicts") -
             *(cells if claim.of_students else [*cells, "no student"]),
             " / ".join(str(n) for n in sorted({n for case in cases for n in case.seeds})) or "–",
         ])  # fmt: skip
-    return directive([header, align, *rows], f"The paper's claims, and whether they hold. {caption(judgements)}", name)
+    said = f"The paper's claims, and whether they hold. {caption(judgements)}"
+    return directive([header, align, *rows], said, name, pd.DataFrame(data))
 
 
 def effect_table(judgements: Sequence[Judgement], claim: int) -> Markdown:
@@ -746,9 +754,16 @@ def effect_table(judgements: Sequence[Judgement], claim: int) -> Markdown:
     for case in cases:
         header += [{None: "Ours", "batchmean": "Formula", "mean": "Released code"}[case.reduction], "says"]
         align += ["---:", ":---"]
-    rows = []
+    rows, data = [], []
     for i, effect in enumerate(of.effects):
         printed = effect.paper()
+        about = {"effect": effect.title, "expected": shown_expectation(effect), "paper": printed}
+        data += [
+            about
+            | {"loss": case.reduction, "says": case.findings[i].says, "p": case.findings[i].p}
+            | case.findings[i].interval._asdict()
+            for case in cases
+        ] or [about]
         row = [effect.title, shown_expectation(effect), shown(printed)]
         row.append("–" if printed is None or effect.expected == "unrelated" else effect.says(printed, printed))
         for case in cases:
@@ -756,7 +771,7 @@ def effect_table(judgements: Sequence[Judgement], claim: int) -> Markdown:
         rows.append(row)
     why = f" Not run: {'; '.join(reasons)}." if reasons else ""
     text = f"Claim {of.id}: {of.statement} *Rule:* {of.rule}{why}"
-    return directive([header, align, *rows], text, f"tab-claim-{of.id}")
+    return directive([header, align, *rows], text, f"tab-claim-{of.id}", pd.DataFrame(data))
 
 
 def grouped(judgements: Sequence[Judgement]) -> Iterator[tuple[Claim, list[Judgement]]]:

@@ -1,8 +1,9 @@
 """The paper's figures from our runs: lists of runs -> `Picture`s that a notebook displays.
 
 Every arm has one colour in every figure, safe for colour-blind readers; crossed arms are dashed or hatched besides.
-Lines and text are mid-grey on a transparent ground, legible on light and on dark pages. Line drawings are SVG with
-their text as text, maps of pixels and points are PNG: an executed notebook stays small. Captions stand with the
+Lines and text are dark on a transparent ground. Line drawings are SVG with their text as text, and the style sheet
+inverts their lightness on dark pages; maps of pixels and points are PNG, and keep a white card there. So every line
+and bar has 3:1 against either page, and text more. An executed notebook stays small. Captions stand with the
 notebooks, so that no figure repeats one as a title.
 """
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import seaborn as sns
 import torch
 from matplotlib.axes import Axes
@@ -28,22 +30,22 @@ from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 
 from kdlib import augment, data, metrics, paper, stats, tables
-from kdlib.runs import TSNE_CLASSES, Run
+from kdlib.runs import TSNE_CLASSES, Run, mark
 from kdlib.tables import Markdown, arm_name, network_name, name_of_test_set
 
-GREY = "#7a7a7a"  # at least 4:1 against white and against the dark theme's ground
-# Okabe and Ito's colours, and Tol's for the crossed arms.
+GREY = "#4d4d4d"  # of axes and text
+# Okabe and Ito's colours, and Tol's for the crossed arms, the light ones darkened to 3:1 against white.
 COLOURS = {
-    "none": "#0072b2",
-    "crop_flip": "#56b4e9",
+    "none": "#005a94",
+    "crop_flip": "#3a9bd9",
     "cutout": "#009e73",
-    "mixup": "#e69f00",
-    "cutmix": "#d55e00",
+    "mixup": "#c48600",
+    "cutmix": "#b84a00",
     "crop_flip+cutout": "#999933",
     "crop_flip+mixup": "#8f7fd0",
     "crop_flip+cutmix": "#cc79a7",
-    "alone": "#8c8c8c",
-    "random": "#b5b5b5",
+    "alone": "#6b6b6b",
+    "random": "#949494",
 }
 OTHER_COLOURS = ("#b8860b", "#4e9a9a", "#a6761d", "#b35c9e")
 CLASS_COLOURS = ("#e69f00", "#009e73", "#0072b2", "#d55e00")
@@ -571,20 +573,23 @@ def silhouettes(runs: Sequence[Run], maps: Sequence[LatentMap], caption: str, na
     if order:
         header += ["Groups, t-SNE", "Groups, embedding"]
     partitions = [lambda labels: labels, *([lambda labels: grouped(labels, order)] if order else [])]
-    lines = []
+    lines, data = [], []
     for one in maps:
-        cells = []
+        found = []
         for partition in partitions:
-            cells.append(spread([silhouette(plane, partition(one.labels)) for plane in one.planes]))
+            found.append([silhouette(plane, partition(one.labels)) for plane in one.planes])
             kept = [run.predictions for run in by_arm[one.arm]]
             whole = [silhouette(k["tsne_embeddings"].astype(np.float32), partition(k["tsne_labels"])) for k in kept]
-            cells.append(spread(whole))
-        lines.append([arm_name(one.arm), *cells])
+            found.append(whole)
+        marks = " ".join(mark(run.key) for run in by_arm[one.arm])
+        lines.append([arm_name(one.arm), *map(spread, found), tables.links(marks)])
+        for of, values in zip(header[1:], found, strict=True):
+            data += [{"arm": one.arm, "of": of, "silhouette": value, "runs": marks} for value in values]
     note = "t-SNE: mean over its seeds (least to most); embedding: mean over the teachers' seeds (least to most)."
     if not order:
         note += " This data set has no two groups of alike classes."
-    rows = [header, [":---", *["---:"] * (len(header) - 1)], *lines]
-    return tables.directive(rows, f"{caption} {note}", name)
+    rows = [[*header, "Runs"], [":---", *["---:"] * len(header)], *lines]
+    return tables.directive(rows, f"{caption} {note}", name, pd.DataFrame(data))
 
 
 def silhouette(x: np.ndarray, labels: np.ndarray) -> float:

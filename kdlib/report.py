@@ -15,6 +15,7 @@ import ast
 import contextlib
 import hashlib
 import html
+import itertools
 import json
 import logging
 import os
@@ -81,12 +82,11 @@ def build(profile: str, chapters: Iterable[str] | None, overrides: dict[str, Any
     check_listed(chosen)
     command = as_command(profile, chapters, overrides)
 
-    origins = {}
+    made = {}
     with colleague(profile, chosen, overrides):
         for chapter in chosen:
-            made = make_runs(chapter, profile, given[chapter.name])
-            origins[chapter.name] = origin(made)
-            print(f"{chapter.name}: {len(made)} runs in {runs.store()}", flush=True)
+            made[chapter.name] = make_runs(chapter, profile, given[chapter.name])
+            print(f"{chapter.name}: {len(made[chapter.name])} runs in {runs.store()}", flush=True)
 
     folder = ROOT / "_build" / "report" / edition(profile, overrides)
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,9 +94,9 @@ def build(profile: str, chapters: Iterable[str] | None, overrides: dict[str, Any
         with FileLock(folder / ".lock", timeout=0):
             making = folder / "making"
             missing = stage(making, folder / "book", chosen)
-            write_config(making, announcement(profile, origin_of_all(origins.values()), command))
+            write_config(making, announcement(profile, origin(itertools.chain(*made.values())), command))
             for chapter in chosen:
-                foot = page_foot(profile, origins[chapter.name], command)
+                foot = page_foot(profile, origin(made[chapter.name]), command)
                 execute(chapter, given[chapter.name], making / chapter.source.name, foot)
             # Pages that are still to come are linked to from others: only a whole book can be without a warning.
             build_pages(making, strict=not missing)
@@ -235,34 +235,50 @@ def colleague(profile: str, chosen: list[Chapter], overrides: dict[str, Any]) ->
         process.wait()
 
 
-def origin(made: list[Run]) -> dict[str, list[str]]:
-    """Which data sets the runs are of, and which devices made them."""
-    return {
-        "data": sorted({run.spec.dataset for run in made}),
-        "devices": sorted({run.metrics["provenance"]["device"] for run in made}),
-    }
+def origin(made: Iterable[Run]) -> list[str]:
+    """Where runs come from, in words: their data, devices, time in all and commits; nothing where there are none.
+
+    It is read from the runs, so that the same runs give the same words whenever and wherever a page is made.
+    """
+    distinct = {run.key: run for run in made}.values()
+    if not distinct:
+        return []
+    provenance = [run.metrics["provenance"] for run in distinct]
+    networks = f"{len(distinct)} network{'s' if len(distinct) > 1 else ''} trained"
+    return [
+        f"data: {listed(run.spec.dataset for run in distinct)}",
+        f"{networks} on: {listed(p['device'] for p in provenance)}",
+        f"in all: {duration(sum(p['seconds'] for p in provenance))}",
+        f"commit: {listed(p['commit'] for p in provenance)}",
+    ]
 
 
-def origin_of_all(origins: Iterable[dict[str, list[str]]]) -> dict[str, list[str]]:
-    each = list(origins)
-    return {part: sorted({one for origin in each for one in origin[part]}) for part in ("data", "devices")}
+def listed(values: Iterable[str]) -> str:
+    return ", ".join(sorted(set(values)))
 
 
-def announcement(profile: str, origin: dict[str, list[str]], command: str) -> str:
-    """The line, in HTML, above every page of a staged book."""
-    facts = "".join(f" · {html.escape(fact)}" for fact in told(origin))
+def duration(seconds: float) -> str:
+    """A length of time to two units at most.
+
+    >>> duration(42.4), duration(150), duration(7380)
+    ('42 s', '2 min 30 s', '2 h 3 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min"
+
+
+def announcement(profile: str, origin: list[str], command: str) -> str:
+    """The line, in HTML, above every page of a staged book: data and devices, the rest is at each chapter's foot."""
+    facts = "".join(f" · {html.escape(fact)}" for fact in origin[:2])
     return f"<b>Edition {profile}</b>{facts} · <code>{html.escape(command)}</code>"
 
 
-def told(origin: dict[str, list[str]]) -> list[str]:
-    """An origin in words; nothing of a page that shows no runs."""
-    words = {"data": "data: ", "devices": "networks trained on: "}
-    return [words[part] + ", ".join(values) for part, values in origin.items() if values]
-
-
-def page_foot(profile: str, origin: dict[str, list[str]], command: str) -> str:
+def page_foot(profile: str, origin: list[str], command: str) -> str:
     """The same in Markdown, of one chapter and at its end: it stays with the notebook when that is published."""
-    facts = [f"Edition `{profile}`", *told(origin), f"made by `{command}`"]
+    facts = [f"Edition `{profile}`", *origin, f"made by `{command}`"]
     return f"*{'; '.join(facts)}.*"
 
 

@@ -167,6 +167,15 @@ def key(spec: Spec) -> str:
     return "-".join([*parts, f"s{spec.seed}", digest])
 
 
+def mark(run_key: str) -> str:
+    """The end of a key, by which pages link to the run's record.
+
+    >>> mark("cifar10-resnet18-cutmix-s0-3fa9c1d2")
+    's0-3fa9c1d2'
+    """
+    return "-".join(run_key.split("-")[-2:])
+
+
 def network_name(spec: Spec) -> str:
     arm = "random" if spec.recipe.epochs == 0 else augment.label(spec.augmentations).replace("+", ".")
     return f"{spec.model}-{arm}"

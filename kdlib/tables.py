@@ -4,8 +4,13 @@ A comparison is a tidy data frame, one number of ours a row. Its first columns s
 others (`VALUES`) hold the paper's number, ours with its interval, their difference and the number of seeds. `render`
 turns any such frame into a table of the book. Runs are told apart by their specs alone: who pupil and teacher are,
 what was done to whose images, and under which form of the loss.
+
+Each number names the runs that it is of, by the ends of their keys: a row links to their records (`run:` addresses,
+which the book's configuration resolves), and under each table stands the same as CSV, not rounded.
 """
 
+import html
+import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,12 +19,13 @@ import numpy as np
 import pandas as pd
 
 from kdlib import KdlibError, augment, metrics, paper, stats
-from kdlib.runs import Run, Student, Teacher, human_ceiling
+from kdlib.runs import Run, Student, Teacher, human_ceiling, mark
 from kdlib.study import Settings
 
 LABELS = ("test_set", "network", "loss", "by", "metric", "arm", "variant")
 VALUES = (
     "paper", "printed", "paper_set", "ours", "low", "high", "n", "over", "difference", "absent", "digits",
+    "runs",
 )  # fmt: skip
 
 BASELINE = "none"
@@ -70,10 +76,10 @@ class TableError(KdlibError, ValueError):
 
 
 class Markdown(str):
-    """MyST Markdown that a notebook renders when a cell ends with it."""
+    """MyST Markdown that a notebook renders when a cell ends with it, and keeps once."""
 
-    def _repr_markdown_(self) -> str:
-        return str(self)
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        return {"text/markdown": str(self), "text/plain": "<Markdown>"}
 
 
 # ---------------------------------------------------------------- names
@@ -338,12 +344,13 @@ def compare(
 
 def measure_over(runs: Sequence[Run], measure: Measure, part: str) -> dict:
     """Ours: the mean over seeds with its interval; of one seed, the interval over images where there is one."""
-    out = {"ours": np.nan, "low": np.nan, "high": np.nan, "n": len(runs), "over": "", "absent": ""}
+    out = {"ours": np.nan, "low": np.nan, "high": np.nan, "n": len(runs), "over": "", "absent": "", "runs": ""}
     values = [measure.of_run(run, part) for run in runs]
     if not values:
         return out | {"absent": NOT_RUN}
     if None in values:
         return out | {"absent": measure.absent, "n": 0}
+    out["runs"] = " ".join(mark(run.key) for run in runs)
     found = stats.over_seeds(values)
     if len(values) > 1:
         low, high = (max(found.low, 0.0), min(found.high, 1.0)) if measure.bounded else (found.low, found.high)
@@ -524,8 +531,10 @@ def worth(runs: Sequence[Run], model: str) -> pd.DataFrame:
         if not seeds or not set(CONTROLS) <= set(by_arm):
             found = listing(by_arm)
             raise TableError(f"{model} under {form}: there are {found}, expected both controls and a common seed")
-        chosen = [[run for run in group if run.spec.seed in seeds] for group in by_arm.values()]
-        correct = [stats.Quantity(_correct(run, "test")[:, None].astype(float)) for group in chosen for run in group]
+        chosen = {arm: [run for run in group if run.spec.seed in seeds] for arm, group in by_arm.items()}
+        correct = [
+            stats.Quantity(_correct(run, "test")[:, None].astype(float)) for group in chosen.values() for run in group
+        ]
         values, drawn = stats.resample_images(correct)
         shape = (len(by_arm), len(seeds), 1)
         arms = stats.arms(values.reshape(shape), drawn.reshape(-1, *shape))
@@ -538,6 +547,7 @@ def worth(runs: Sequence[Run], model: str) -> pd.DataFrame:
                 | {"variant": f"less {arm_name(control)}", "paper": np.nan, "printed": "", "paper_set": ""}
                 | {"ours": found.mean, "low": found.low, "high": found.high, "n": found.n, "difference": np.nan}
                 | {"over": "seeds and images" if found.n > 1 else "images", "absent": "", "digits": 3}
+                | {"runs": " ".join(mark(run.key) for group in (arm, control) for run in chosen[group])}
             )
     return pd.DataFrame(rows)
 
@@ -600,7 +610,7 @@ def render(frame: pd.DataFrame, caption: str, name: str) -> Markdown:
         header.append(_variant_header(variant, beside_paper))
         if beside_paper:
             header.append("Difference" if len(variants) == 1 else "Diff.")
-    header.append("n")
+    header += ["n", "Runs"]
     body, before = [], [""] * len(labels)
     for _, rows in frame.groupby(keys, sort=False):
         first = rows.iloc[0]
@@ -617,15 +627,46 @@ def render(frame: pd.DataFrame, caption: str, name: str) -> Markdown:
             if beside_paper:
                 cells.append(difference(row))
         cells.append(" / ".join(dict.fromkeys(str(count) for count in rows["n"])))
+        cells.append(" / ".join(dict.fromkeys(map(links, rows["runs"]))))
         body.append(cells)
     align = [":---"] * len(labels) + ["---:"] * (len(header) - len(labels))
-    return directive([header, align, *body], f"{caption} {note(frame)}".strip(), name)
+    data = frame.drop(columns=["printed", "digits"])  # the one repeats, the other rounds
+    return directive([header, align, *body], f"{caption} {note(frame)}".strip(), name, data)
 
 
-def directive(lines: Sequence[Sequence[str]], caption: str, name: str) -> Markdown:
-    """A captioned, numbered MyST table; the second line holds the alignment of the columns."""
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return Markdown(f":::{{table}} {caption}\n:name: {name}\n\n{table}\n:::\n")
+def directive(
+    lines: Sequence[Sequence[str]], caption: str, name: str, data: pd.DataFrame | None = None
+) -> Markdown:
+    """A captioned, numbered MyST table with a link to its data; the second line holds the alignment of the columns.
+
+    `data` is what the link gives as CSV, in full precision; where there is none, the text of the cells.
+    """
+    header, _, *rows = lines
+    data = pd.DataFrame(rows, columns=header) if data is None else data
+    return Markdown(f":::{{table}} {caption}\n:name: {name}\n\n{pipes(lines)}\n:::\n\n{csv_link(data, name)}\n")
+
+
+def pipes(lines: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def csv_link(data: pd.DataFrame, name: str) -> str:
+    """A link to `data` as the file `<name>.csv`, in HTML.
+
+    The file is within the page, since pages are read from disk too; it is encoded where an address needs it only, so
+    that an executed notebook stays small.
+    """
+    address = f"data:text/csv;charset=utf-8,{urllib.parse.quote(data.to_csv(index=False), safe=' ,.:;+=()[]/-_')}"
+    return f'<p class="data"><a download="{name}.csv" href="{html.escape(address)}">CSV</a></p>'
+
+
+def links(marks: str) -> str:
+    """Links to the records of runs, each called by its seed; `marks` are the ends of their keys.
+
+    >>> links("s0-3fa9c1d2 s12-0123abcd")
+    '[0](run:s0-3fa9c1d2), [12](run:s12-0123abcd)'
+    """
+    return ", ".join(f"[{one.partition('-')[0][1:]}](run:{one})" for one in marks.split()) or MISSING
 
 
 def ours(row: pd.Series | None) -> str:
@@ -904,11 +945,12 @@ def sanity(teachers: Sequence[Run], students: Sequence[Run], caption: str, name:
                     expected.told(),
                     ", ".join(f"{accuracy:.4f}" for accuracy in found),
                     "yes" if inside == len(found) else f"{inside} of {len(found)}",
+                    links(" ".join(mark(run.key) for run in runs)),
                 ])  # fmt: skip
     if not lines:
         return None
-    header = ["Network", "Augmentation", "Expected", "Found, by seed", "Inside"]
-    return directive([header, [":---", ":---", "---:", "---:", ":---"], *lines], caption, name)
+    header = ["Network", "Augmentation", "Expected", "Found, by seed", "Inside", "Runs"]
+    return directive([header, [":---", ":---", "---:", "---:", ":---", "---:"], *lines], caption, name)
 
 
 # ---------------------------------------------------------------- further tables
@@ -937,18 +979,20 @@ def recipes(runs: Sequence[Run], caption: str, name: str) -> Markdown:
 
 def training_accuracy(runs: Sequence[Run], caption: str, name: str) -> Markdown:
     """Accuracy and loss of each teacher arm on its training batches and on the test images, after the last epoch."""
-    header = ["Augmentation", "Training batches", "Training loss", "Test images", "Test loss", "n"]
-    lines, over, uneven = [], set(), False
+    header = ["Augmentation", "Training batches", "Training loss", "Test images", "Test loss", "n", "Runs"]
+    lines, data, over, uneven = [], [], set(), False
     for arm, group in teachers_by_arm(runs).items():
         cells = []
         for measure in (trained("accuracy"), trained("loss"), ACCURACY, LOSS):
             found = measure_over(group, measure, "test")
             cells.append(ours(pd.Series(found | {"digits": 3})))
+            images = "test" if measure in (ACCURACY, LOSS) else "training batches"
+            data.append({"arm": arm, "metric": measure.label, "of": images} | found)
             over.add(found["over"])
             uneven |= "[" in cells[-1]
-        lines.append([arm_name(arm), *cells, str(len(group))])
+        lines.append([arm_name(arm), *cells, str(len(group)), links(found["runs"])])
     said = f"{caption} {interval_note(over, uneven)}".strip()
-    return directive([header, [":---", *["---:"] * 5], *lines], said, name)
+    return directive([header, [":---", *["---:"] * 6], *lines], said, name, pd.DataFrame(data))
 
 
 def trained(column: str) -> Measure:
@@ -956,8 +1000,8 @@ def trained(column: str) -> Measure:
     return Measure(column, lambda run, part: float(run.history[column].iloc[-1]), bounded=column == "accuracy")
 
 
-def all_runs(runs: Sequence[Run]) -> pd.DataFrame:
-    """Every run of a chapter: what it scored, what it took, and what it was made with."""
+def all_runs(runs: Sequence[Run]) -> Markdown:
+    """Every run of a chapter, with a link to its record: what it scored, what it took, and what it was made with."""
     rows = []
     for run in runs:
         spec, made = run.spec, run.metrics["provenance"]
@@ -969,13 +1013,21 @@ def all_runs(runs: Sequence[Run]) -> pd.DataFrame:
                 "own images": augment.label(spec.augmentations),
                 "loss": spec.reduction if of else "",
                 "seed": spec.seed,
-                "accuracy": round(run.metrics["test"]["accuracy"], 4),
-                "test loss": round(run.metrics["test"]["nll"], 4),
-                "ECE": round(run.metrics["test"]["ece"], 4),
-                "shifted accuracy": round(run.metrics["shifted"]["accuracy"], 4) if "shifted" in run.metrics else "",
+                "accuracy": run.metrics["test"]["accuracy"],
+                "test loss": run.metrics["test"]["nll"],
+                "ECE": run.metrics["test"]["ece"],
+                "shifted accuracy": run.metrics["shifted"]["accuracy"] if "shifted" in run.metrics else "",
                 "seconds": made["seconds"],
                 "device": made["device"],
                 "commit": made["commit"],
             }
         )
-    return pd.DataFrame(rows).set_index("run")
+    data = pd.DataFrame(rows)
+    scores = ("accuracy", "test loss", "ECE", "shifted accuracy")
+    align = ["---:" if column in (*scores, "seed", "seconds") else ":---" for column in data]
+    lines = [
+        [f"[{key}](run:{mark(key)})", *(_minus(f"{x:.4f}") if isinstance(x, float) and c in scores else str(x)
+         for c, x in zip(data.columns[1:], others))]
+        for key, *others in data.itertuples(index=False)
+    ]  # fmt: skip
+    return Markdown(f"{pipes([list(data), align, *lines])}\n\n{csv_link(data, 'runs')}\n")

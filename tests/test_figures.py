@@ -1,6 +1,8 @@
 """Figures: one colour an arm, pictures that are small and always the same, and the numbers behind them."""
 
 import itertools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,11 +50,24 @@ def test_every_arm_has_a_colour_of_its_own_name():
     assert all(figures.dashes(arm) == "--" for arm in ARMS if "+" in arm)
 
 
-@pytest.mark.parametrize("ground", ["#ffffff", "#14181e"])
-def test_text_and_arms_are_legible_on_light_and_on_dark(ground):
-    assert contrast(figures.GREY, ground) > 4
+def inverted(colour: str) -> np.ndarray:
+    """What `filter: invert(1) hue-rotate(180deg)` makes of a colour (Filter Effects Module, section 9)."""
+    half_turn = np.array([[-0.574, 1.430, 0.144], [0.426, 0.430, 0.144], [0.426, 1.430, -0.856]])
+    return np.clip(half_turn @ (1 - np.array(to_rgb(colour))), 0, 1)
+
+
+@pytest.mark.parametrize(("ground", "seen"), [("#ffffff", to_rgb), ("#14181e", inverted)], ids=["light", "dark"])
+def test_text_and_arms_are_legible_on_light_and_on_dark(ground, seen):
+    assert contrast(seen(figures.GREY), ground) > 7
     for arm, colour in figures.COLOURS.items():
-        assert contrast(colour, ground) > (1.9 if arm in ("crop_flip", "mixup", "random") else 2.2), arm
+        assert contrast(seen(colour), ground) > 3, arm
+    assert all(contrast(seen(colour), ground) > 3 for colour in figures.OTHER_COLOURS)
+
+
+def test_the_style_sheet_inverts_line_drawings_on_dark_pages():
+    style = (Path(__file__).parents[1] / "book" / "_static" / "book.css").read_text()
+    rule = r'html\[data-theme="dark"\] \.bd-article img\[src\$="\.svg"\] \{[^}]*filter: invert\(1\) hue-rotate\(180deg\)'
+    assert re.search(rule, style)
 
 
 DRAWINGS = {

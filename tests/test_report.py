@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -136,6 +137,26 @@ def test_the_command_can_be_pasted():
         "python -m kdlib report --profile cpu --chapter students --set 'seeds=[0, 1]' --set device=cpu "
         "--set temperature=4"
     )
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(42.4, "42 s"), (3599.6, "1 h 0 min"), (150, "2 min 30 s"), (7380, "2 h 3 min")])
+def test_a_length_of_time_in_words(seconds, text):
+    assert report.duration(seconds) == text
+
+
+def test_a_page_foot_says_where_the_runs_come_from_once_each():
+    def made(key, dataset, device, seconds):
+        provenance = {"device": device, "seconds": seconds, "commit": "abc123"}
+        return SimpleNamespace(
+            key=key, spec=SimpleNamespace(dataset=dataset), metrics={"provenance": provenance}
+        )
+
+    found = [made("a", "mnist", "a GPU", 60.2), made("b", "cifar10", "a CPU", 30.0), made("a", "mnist", "a GPU", 60.2)]
+    assert report.page_foot("paper", report.origin(found), "python -m kdlib report") == (
+        "*Edition `paper`; data: cifar10, mnist; 2 networks trained on: a CPU, a GPU; in all: 1 min 30 s; "
+        "commit: abc123; made by `python -m kdlib report`.*"
+    )
+    assert report.page_foot("paper", report.origin([]), "x") == "*Edition `paper`; made by `x`.*"
 
 
 # --- executing and building ---

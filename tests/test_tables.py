@@ -1,7 +1,10 @@
 """Tables: runs told apart, the paper's numbers beside ours, what is absent said, and Markdown that renders."""
 
 import dataclasses
+import html
+import io
 import re
+import urllib.parse
 from types import SimpleNamespace
 
 import numpy as np
@@ -229,13 +232,13 @@ def test_a_rendered_table_is_a_directive_with_even_rows(full):
     text = tables.render(tables.table1_students(full.students, "lenet"), "Students.", "tab-1-lenet")
     lines = text.strip().splitlines()
     assert lines[0].startswith(":::{table} Students. Ours: the mean over n seeds") and lines[1] == ":name: tab-1-lenet"
-    assert lines[2] == "" and lines[-1] == ":::"
-    cells = [line.count("|") for line in lines[3:-1]]
+    assert lines[2] == "" and lines[-3:-1] == [":::", ""] and lines[-1].startswith('<p class="data">')
+    cells = [line.count("|") for line in lines[3:-3]]
     assert len(set(cells)) == 1
     header = lines[3]
     assert "Ours, formula" in header and "Ours, released code" in header and header.count("Diff.") == 2
     assert sum("no teacher" in line for line in lines) == 4  # once a metric
-    assert text._repr_markdown_() == text
+    assert text._repr_mimebundle_()["text/markdown"] == text
 
 
 def test_a_repeated_label_stands_once(full):
@@ -253,7 +256,7 @@ def test_an_interval_as_text(low, high, text):
 
 
 def test_an_interval_of_an_accuracy_stays_between_0_and_1(full):
-    spread = [SimpleNamespace(metrics={"test": {"accuracy": value}}) for value in (0.1, 0.9)]
+    spread = [SimpleNamespace(key="a-s0-b", metrics={"test": {"accuracy": value}}) for value in (0.1, 0.9)]
     found = tables.measure_over(spread, tables.ACCURACY, "test")
     assert (found["low"], found["high"]) == (0.0, 1.0)
 
@@ -288,13 +291,60 @@ def test_the_edition_is_described(full):
 
 def test_further_tables(full):
     text = tables.recipes(full.teachers + full.students, "R.", "r")
-    assert text.count("AlexNet") == 2 and "| labels |" in text  # as a student, and alone
+    assert text.count("| AlexNet |") == 2 and "| labels |" in text  # as a student, and alone
     assert text.count("| LeNet | labels | – |") == 1 and text.count("| AlexNet | labels | 64 |") == 1
     text = tables.training_accuracy(full.teachers, "T.", "t")
     assert text.startswith(":::{table} T. Ours: the mean over n seeds") and text.count("\n| ") == 2 + 5
-    frame = tables.all_runs(full.students)
+    text = tables.all_runs(full.students)
+    frame = csv_of(text)
     assert len(frame) == len(full.students) and frame["shifted accuracy"].notna().all()
-    assert frame["teacher's images"].isin(["random", "", "none", "crop_flip", "cutout", "mixup", "cutmix"]).all()
+    images = frame["teacher's images"].fillna("")
+    assert images.isin(["random", "", "none", "crop_flip", "cutout", "mixup", "cutmix"]).all()
+    for run in full.students:
+        assert f"| [{run.key}](run:{runs.mark(run.key)}) |" in text
+
+
+# ---------------------------------------------------------------- the trace
+
+
+def csv_of(text: str) -> pd.DataFrame:
+    """What the link under a table gives."""
+    address = html.unescape(re.search(r'download="[^"]+\.csv" href="data:text/csv;charset=utf-8,([^"]*)"', text)[1])
+    return pd.read_csv(io.StringIO(urllib.parse.unquote(address)))
+
+
+def test_a_row_links_to_the_runs_that_it_is_of(full):
+    frame = tables.table1_students(full.students, "lenet")
+    by_arm = {form: tables.students_by_arm(full.students, "lenet", form)["cutmix"] for form in ("batchmean", "mean")}
+    forms = [
+        ", ".join(f"[{run.spec.seed}](run:{runs.mark(run.key)})" for run in by_arm[form]) for form in ("batchmean", "mean")
+    ]
+    lines = [line for line in tables.render(frame, "C.", "t").splitlines() if "| CutMix |" in line]
+    assert len(lines) == 4 and all(line.endswith(f"| {' / '.join(forms)} |") for line in lines)
+    few = chapter("students", seeds=[0], augmentations=["none"], students=["lenet"])
+    text = tables.render(tables.table1_students(few.students, "lenet"), "C.", "t")
+    assert next(line for line in text.splitlines() if "| CutMix |" in line).endswith("| 0 | – |")
+
+
+def test_the_csv_of_a_table_is_the_frame_in_full_precision(full):
+    frame = tables.table1_students(full.students, "lenet")
+    kept = csv_of(tables.render(frame, "C.", "t"))
+    expected = frame.drop(columns=["printed", "digits"])
+    assert list(kept) == list(expected)
+    for column in ("paper", "ours", "low", "high", "difference", "n"):
+        assert np.array_equal(kept[column], expected[column], equal_nan=True)
+    for column in ("metric", "arm", "variant", "over", "absent", "runs"):
+        assert kept[column].astype(object).fillna("").tolist() == expected[column].tolist()
+    losses = csv_of(tables.training_accuracy(full.teachers, "T.", "t")).query("metric == 'loss' and of == 'test'")
+    for arm, group in tables.teachers_by_arm(full.teachers).items():
+        assert row(losses, arm=arm)["ours"] == stats.over_seeds(run.metrics["test"]["nll"] for run in group).mean
+    assert csv_of(tables.recipes(full.teachers, "R.", "r"))["Epochs"].tolist() == [full.settings.teacher_epochs]
+
+
+def test_a_csv_link_holds_whatever_a_cell_does():
+    data = pd.DataFrame({"a": ['q"uote, <b> & % # ± −', "two\nlines"], "b": [0.1 + 0.2, 1e-17]})
+    assert csv_of(tables.csv_link(data, "t")).equals(data)
+    assert "\n" not in tables.csv_link(data, "t")
 
 
 # ---------------------------------------------------------------- conventions, fidelity, sanity
@@ -304,7 +354,7 @@ def test_conventions_stand_side_by_side(full):
     frame = tables.human_kl(full.teachers)
     assert list(dict.fromkeys(frame["variant"])) == ["KLD", "KLD, model to people", "KLD, by class"]
     text = tables.render(frame, "H.", "h")
-    assert "| Augmentation | KLD | KLD, model to people | KLD, by class | n |" in text
+    assert "| Augmentation | KLD | KLD, model to people | KLD, by class | n | Runs |" in text
     of_cutmix = [run.metrics["human"]["model_human"] for run in tables.teachers_by_arm(full.teachers)["cutmix"]]
     assert row(frame, arm="cutmix", variant="KLD, model to people")["ours"] == pytest.approx(np.mean(of_cutmix))
 
@@ -388,7 +438,7 @@ def test_networks_are_held_against_what_is_known_of_their_like(full):
     lines = [line for line in text.splitlines() if line.startswith("| ResNet-18 teacher | crop and flip")]
     accuracies = [run.metrics["test"]["accuracy"] for run in tables.teachers_by_arm(full.teachers)["crop_flip"]]
     assert len(lines) == 1 and "at least 0.945" in lines[0] and f"{accuracies[0]:.4f}" in lines[0]
-    assert lines[0].endswith("| 0 of 3 |")  # made-up predictions are not that good
+    assert "| 0 of 3 |" in lines[0]  # made-up predictions are not that good
     assert text.count("| LeNet, formula |") == 5 and text.count("| LeNet, labels | no teacher |") == 1
     assert "random teacher" not in text
     run = full.teachers[0]

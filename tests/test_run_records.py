@@ -1,0 +1,106 @@
+"""The pages of runs: found by the ends of their keys, whole, and of settings that make the same run again."""
+
+import importlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from kdlib import runs
+
+ROOT = Path(__file__).parents[1]
+STORED = sorted(path.parent for path in (ROOT / "runs").glob("*/spec.json"))
+
+
+@pytest.fixture
+def records(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "book" / "_ext"))
+    monkeypatch.delenv("KDLIB_RUNS", raising=False)
+    return importlib.import_module("run_records")
+
+
+@pytest.fixture
+def student():
+    return next(path for path in STORED if "-of-" in path.name)
+
+
+def test_a_spec_is_read_back_from_its_json():
+    assert len(STORED) > 50
+    for folder in STORED:
+        given = json.loads((folder / "spec.json").read_text())
+        spec = runs.from_canonical(given)
+        assert runs.canonical(spec) == given and runs.key(spec) == folder.name
+
+
+def test_marks_name_one_run_each():
+    assert len({runs.mark(folder.name) for folder in STORED}) == len(STORED)
+
+
+def test_a_record_holds_what_the_run_is_scored_and_came_from(records, student):
+    text = records.record(student, {})
+    scores = json.loads((student / "metrics.json").read_text())
+    for value in (scores["test"]["accuracy"], scores["test"]["nll"], *scores["provenance"].values()):
+        assert records.escaped(value) in text
+    assert text.count("<polyline") == 2
+    epochs = len((student / "history.csv").read_text().splitlines()) - 1
+    assert text.split("<details>")[1].count("<tr") == epochs + 1
+
+
+def test_the_settings_of_a_record_are_python_that_makes_this_run(records, student):
+    text = records.record(student, {})
+    code = unescape(re.search("<pre>(.*?)</pre>", text, re.DOTALL)[1])
+    asked = []
+    exec(code.replace("import Recipe, Student, Teacher, ensure", "import Recipe, Student, Teacher"),
+         {"ensure": asked.extend})  # fmt: skip
+    assert [runs.key(spec) for spec in asked] == [student.name]
+
+
+def test_a_student_links_to_its_teacher_where_that_has_a_record(records, student):
+    known = records.with_teachers({runs.mark(student.name): student})
+    assert len(known) == 2
+    (teacher,) = known.keys() - {runs.mark(student.name)}
+    assert f'href="{teacher}.html"' in records.record(student, known)
+    assert f'href="{teacher}.html"' not in records.record(student, {})
+
+
+def test_another_store_comes_before_the_projects(records, student, tmp_path, monkeypatch):
+    mark = runs.mark(student.name)
+    assert records.folder_of(mark) == student
+    shutil.copytree(student, tmp_path / student.name)
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path))
+    assert records.folder_of(mark) == tmp_path / student.name
+    assert records.folder_of(runs.mark(STORED[-1].name)) == STORED[-1]
+    assert records.folder_of("s0-00000000") is None
+
+
+def test_links_lead_to_pages_and_a_dead_one_is_an_error(student, tmp_path):
+    book = ROOT / "_build" / "tests" / tmp_path.name  # within the project, as the extension expects
+    shutil.rmtree(book, ignore_errors=True)
+    shutil.copytree(ROOT / "book" / "_ext", book / "_ext")
+    try:
+        (book / "conf.py").write_text(
+            "import sys; sys.path.insert(0, '_ext')\n"
+            "extensions = ['myst_parser', 'run_records']\n"
+            "myst_url_schemes = {'run': {'url': 'runs/{{path}}.html', 'classes': ['run']}}\n"
+        )
+        mark = runs.mark(student.name)
+        (book / "index.md").write_text(f"# Tiny\n\n[0](run:{mark})\n")
+        build = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", ".", "html"]
+        done = subprocess.run(build, cwd=book, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert f'href="runs/{mark}.html"' in (book / "html" / "index.html").read_text()
+        page = (book / "html" / "runs" / f"{mark}.html").read_text()
+        for link in re.findall(r'href="([^"#]+(?:html|json|csv))"', page):
+            assert (book / "html" / "runs" / link).is_file(), link
+        assert (book / "html" / "runs" / mark / "history.csv").read_bytes() == (student / "history.csv").read_bytes()
+
+        (book / "index.md").write_text("# Tiny\n\n[0](run:s0-00000000)\n")
+        done = subprocess.run(build, cwd=book, capture_output=True, text=True)
+        assert done.returncode != 0 and "run:s0-00000000 leads nowhere" in done.stderr
+    finally:
+        shutil.rmtree(book)
