@@ -110,8 +110,9 @@ class Picture:
 
 
 def shorter(svg: bytes) -> bytes:
-    """A drawing in half the bytes: a tenth of a point is fine enough for a path, a hundredth for other coordinates, a
-    line goes on where a path says nothing else, and a turn by nothing is none. Its text stays as it is."""
+    """A drawing in a third of the bytes: a tenth of a point is fine enough for a path, a hundredth for other
+    coordinates, a line goes on where a path says nothing else, a turn by nothing is none, and nothing stands between
+    tags. Its text stays as it is."""
 
     def path(found: re.Match) -> bytes:
         return re.sub(rb"\s*\n(?:L )?", b" ", re.sub(rb"(\.\d)\d+", rb"\1", found[0]))
@@ -119,7 +120,7 @@ def shorter(svg: bytes) -> bytes:
     def tag(found: re.Match) -> bytes:
         return re.sub(rb"(\d\.\d\d)\d+", rb"\1", re.sub(rb' transform="rotate\(-?0 [^"]*"', b"", found[0]))
 
-    return re.sub(rb"<[^>]*>", tag, re.sub(rb' d="[^"]+"', path, svg))
+    return re.sub(rb">\s+<", b"><", re.sub(rb"<[^>]*>", tag, re.sub(rb' d="[^"]+"', path, svg)))
 
 
 def styled(draw: Callable[..., Picture]) -> Callable[..., Picture]:

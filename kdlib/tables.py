@@ -6,7 +6,7 @@ turns any such frame into a table of the book. Runs are told apart by their spec
 what was done to whose images, and under which form of the loss.
 
 Each number names the runs that it is of, by the ends of their keys: a row links to their records (`run:` addresses,
-which the book's configuration resolves), and under each table stands the same as CSV, not rounded.
+which the book's configuration resolves), and under each table stands the same as CSV, to ten digits.
 """
 
 import html
@@ -639,7 +639,7 @@ def directive(
 ) -> Markdown:
     """A captioned, numbered MyST table with a link to its data; the second line holds the alignment of the columns.
 
-    `data` is what the link gives as CSV, in full precision; where there is none, the text of the cells.
+    `data` is what the link gives as CSV, to ten digits; where there is none, the text of the cells.
     """
     header, _, *rows = lines
     data = pd.DataFrame(rows, columns=header) if data is None else data
@@ -656,7 +656,8 @@ def csv_link(data: pd.DataFrame, name: str) -> str:
     The file is within the page, since pages are read from disk too; it is encoded where an address needs it only, so
     that an executed notebook stays small.
     """
-    address = f"data:text/csv;charset=utf-8,{urllib.parse.quote(data.to_csv(index=False), safe=' ,.:;+=()[]/-_')}"
+    text = data.to_csv(index=False, float_format="%.10g")
+    address = f"data:text/csv;charset=utf-8,{urllib.parse.quote(text, safe=' ,.:;+=()[]/-_')}"
     return f'<p class="data"><a download="{name}.csv" href="{html.escape(address)}">CSV</a></p>'
 
 

@@ -105,6 +105,7 @@ def test_a_drawing_is_shortened_without_moving_what_it_shows():
     assert figures.shorter(svg) == b'<path d="M 1.2 2.0 3.4 4.5 z " style="opacity: 0.15"/>'
     tick = b'<text x="1.23456" transform="rotate(-0 1 2)">0.025</text>'
     assert figures.shorter(tick) == b'<text x="1.23">0.025</text>'  # a number that is read is not cut
+    assert figures.shorter(b"<g>\n  <text>a b</text>\n</g>\n") == b"<g><text>a b</text></g>\n"
     turned = b'<text transform="rotate(-90 1 2)"/>'
     assert figures.shorter(turned) == turned
 
