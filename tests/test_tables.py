@@ -316,9 +316,7 @@ def csv_of(text: str) -> pd.DataFrame:
 def test_a_row_links_to_the_runs_that_it_is_of(full):
     frame = tables.table1_students(full.students, "lenet")
     by_arm = {form: tables.students_by_arm(full.students, "lenet", form)["cutmix"] for form in ("batchmean", "mean")}
-    forms = [
-        ", ".join(f"[{run.spec.seed}](run:{runs.mark(run.key)})" for run in by_arm[form]) for form in ("batchmean", "mean")
-    ]
+    forms = [", ".join(f"[{run.spec.seed}](run:{runs.mark(run.key)})" for run in group) for group in by_arm.values()]
     lines = [line for line in tables.render(frame, "C.", "t").splitlines() if "| CutMix |" in line]
     assert len(lines) == 4 and all(line.endswith(f"| {' / '.join(forms)} |") for line in lines)
     few = chapter("students", seeds=[0], augmentations=["none"], students=["lenet"])

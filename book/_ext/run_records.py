@@ -162,12 +162,12 @@ def curve(history: pd.DataFrame, column: str) -> str:
     values = history[column].to_numpy()
     low, high = values.min(), values.max()
     height = (high - low) or 1.0
-    points = " ".join(
-        f"{300 * i / max(len(values) - 1, 1):.1f},{64 - 60 * (value - low) / height:.1f}" for i, value in enumerate(values)
-    )
+    step = 300 / max(len(values) - 1, 1)
+    points = " ".join(f"{step * i:.1f},{64 - 60 * (value - low) / height:.1f}" for i, value in enumerate(values))
     said = f"Training {column} from {values[0]:.4g} in the first epoch to {values[-1]:.4g} in the last"
     return (
-        f"<figure class='curve'><figcaption>{said}</figcaption><svg viewBox='0 0 300 68' role='img' aria-label='{said}'>"
+        f"<figure class='curve'><figcaption>{said}</figcaption>"
+        f"<svg viewBox='0 0 300 68' role='img' aria-label='{said}'>"
         f"<polyline points='{points}' fill='none' stroke='currentColor' stroke-width='1.5'/></svg></figure>"
     )
 
