@@ -61,8 +61,8 @@ def linked_runs(env) -> dict[str, Path]:
                 found[mark] = folder
             else:
                 looked = " or ".join(map(str, stores()))
-                log.warning("the link run:%s leads nowhere: no run in %s has a key with that end", mark, looked,
-                            location=page)  # fmt: skip
+                log.warning("the link run:%s leads nowhere: no whole run in %s has a key with that end: "
+                            "set KDLIB_RUNS to the folder that holds it", mark, looked, location=page)  # fmt: skip
     return found
 
 
@@ -85,7 +85,9 @@ def stores() -> list[Path]:
 
 
 def folder_of(mark: str) -> Path | None:
-    return next((folder for store in stores() for folder in sorted(store.glob(f"*-{mark}"))), None)
+    """The folder of a whole run, or None."""
+    folders = (folder for store in stores() for folder in sorted(store.glob(f"*-{mark}")))
+    return next((folder for folder in folders if all((folder / name).is_file() for name in FILES)), None)
 
 
 def read(folder: Path, name: str) -> dict:
