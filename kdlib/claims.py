@@ -25,7 +25,7 @@ each form of the loss: "batchmean" as the paper writes it, "mean" as the release
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,9 +33,9 @@ import pandas as pd
 from scipy.special import entr
 
 from kdlib import KdlibError, metrics, paper, stats
-from kdlib.runs import Run, Student, Teacher
+from kdlib.runs import Run, Student, Teacher, mark
 from kdlib.stats import Interval, Quantity
-from kdlib.tables import Markdown, arm_name, class_gram, directive, name_of_test_set, network_name
+from kdlib.tables import Markdown, arm_name, class_gram, directive, links, name_of_test_set, network_name
 
 REDUCTIONS = {"batchmean": "as the paper writes the loss", "mean": "as the released code computes it"}
 CHAPTERS = ("teachers", "students", "ablation", "mnist")  # whose runs the claims are judged on
@@ -553,6 +553,7 @@ class Finding:
     interval: Interval
     says: str
     p: float | None = None  # of the permutation test, where that decides
+    runs: tuple[str, ...] = ()  # of each network that is compared, over seeds, as `tables.links` has them
 
 
 @dataclass(frozen=True)
@@ -676,12 +677,15 @@ def decide(
     findings = []
     for effect in claim.effects:
         columns = tuple(dict.fromkeys(effect.columns))
+        seeds = common_seeds(effect, claim.arms, runs)
         if columns not in compared:
-            seeds = common_seeds(effect, claim.arms, runs)
             arms = pooled_arms(columns, seeds, runs)
             compared[columns] = compare(columns, arms, seeds, runs, measured), arms
         of, arms = compared[columns]
-        findings.append(effect.find(of, arms, columns, len(claim.effects)))
+        places = [(c, arm) for _, arm, c in effect.terms] or [(c, arm) for c in columns for arm in arms]
+        marks = (" ".join(mark(runs[column, arm, seed].key) for seed in seeds) for column, arm in places)
+        finding = effect.find(of, arms, columns, len(claim.effects))
+        findings.append(replace(finding, runs=tuple(dict.fromkeys(marks))))
     test_set = name_of_test_set(next(iter(runs.values())).spec.dataset, "test")
     return Judgement(claim, reduction, verdict(findings), tuple(findings), test_set=test_set)
 
@@ -754,6 +758,9 @@ def effect_table(judgements: Sequence[Judgement], claim: int) -> Markdown:
     for case in cases:
         header += [{None: "Ours", "batchmean": "Formula", "mean": "Released code"}[case.reduction], "says"]
         align += ["---:", ":---"]
+    if cases:
+        header.append("Runs")
+        align.append("---:")
     rows, data = [], []
     for i, effect in enumerate(of.effects):
         printed = effect.paper()
@@ -762,12 +769,15 @@ def effect_table(judgements: Sequence[Judgement], claim: int) -> Markdown:
             about
             | {"loss": case.reduction, "says": case.findings[i].says, "p": case.findings[i].p}
             | case.findings[i].interval._asdict()
+            | {"runs": " ".join(case.findings[i].runs)}
             for case in cases
         ] or [about]
         row = [effect.title, shown_expectation(effect), shown(printed)]
         row.append("–" if printed is None or effect.expected == "unrelated" else effect.says(printed, printed))
         for case in cases:
             row += [shown_interval(case.findings[i].interval), shown_says(case.findings[i])]
+        if cases:
+            row.append(" · ".join(" / ".join(map(links, case.findings[i].runs)) for case in cases))
         rows.append(row)
     why = f" Not run: {'; '.join(reasons)}." if reasons else ""
     text = f"Claim {of.id}: {of.statement} *Rule:* {of.rule}{why}"

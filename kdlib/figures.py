@@ -48,7 +48,7 @@ COLOURS = {
     "random": "#949494",
 }
 OTHER_COLOURS = ("#b8860b", "#4e9a9a", "#a6761d", "#b35c9e")
-CLASS_COLOURS = ("#e69f00", "#009e73", "#0072b2", "#d55e00")
+CLASS_COLOURS = ("#c48600", "#009e73", "#005a94", "#b84a00")
 STYLE = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # comes with Matplotlib; a page without it takes any other

@@ -627,7 +627,7 @@ def render(frame: pd.DataFrame, caption: str, name: str) -> Markdown:
             if beside_paper:
                 cells.append(difference(row))
         cells.append(" / ".join(dict.fromkeys(str(count) for count in rows["n"])))
-        cells.append(" / ".join(dict.fromkeys(map(links, rows["runs"]))))
+        cells.append(f"{NO_BREAK}/{NO_BREAK}".join(dict.fromkeys(map(links, rows["runs"]))))
         body.append(cells)
     align = [":---"] * len(labels) + ["---:"] * (len(header) - len(labels))
     data = frame.drop(columns=["printed", "digits"])  # the one repeats, the other rounds
@@ -664,10 +664,10 @@ def csv_link(data: pd.DataFrame, name: str) -> str:
 def links(marks: str) -> str:
     """Links to the records of runs, each called by its seed; `marks` are the ends of their keys.
 
-    >>> links("s0-3fa9c1d2 s12-0123abcd")
+    >>> links("s0-3fa9c1d2 s12-0123abcd").replace(NO_BREAK, " ")
     '[0](run:s0-3fa9c1d2), [12](run:s12-0123abcd)'
     """
-    return ", ".join(f"[{one.partition('-')[0][1:]}](run:{one})" for one in marks.split()) or MISSING
+    return f",{NO_BREAK}".join(f"[{one.partition('-')[0][1:]}](run:{one})" for one in marks.split()) or MISSING
 
 
 def ours(row: pd.Series | None) -> str:

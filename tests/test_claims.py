@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from kdlib import claims, metrics, paper, runs, stats, study
+from kdlib import claims, metrics, paper, runs, stats, study, tables
 from kdlib.runs import Student, Teacher
 
 ARMS = claims.ARMS
@@ -385,6 +385,24 @@ def test_two_runs_of_one_place_and_unknown_chapters_are_refused():
 
 
 # --- The page ------------------------------------------------------------------------------------------------
+
+
+def test_an_effect_links_to_the_runs_that_it_compares():
+    made = {"teachers": chapter("teachers", seeds=[0, 1]), "students": chapter("students", seeds=[0, 1])}
+    cases = [case for case in claims.judge(made) if case.claim.id == 2 and case.verdict != claims.NOT_RUN]
+    assert [case.reduction for case in cases] == ["batchmean", "mean"]
+    for case in cases:
+        wanted = {
+            (run.spec.teacher.augmentations, run.spec.seed): runs.mark(run.key)
+            for run in made["students"]
+            if isinstance(run.spec, Student) and run.spec.model == "lenet" and run.spec.reduction == case.reduction
+            and run.spec.teacher.recipe.epochs
+        }  # fmt: skip
+        for finding in case.findings:
+            arms = [() if arm == "none" else (arm,) for _, arm, _ in finding.effect.terms]
+            assert finding.runs == tuple(f"{wanted[arm, 0]} {wanted[arm, 1]}" for arm in arms)
+            for marks in finding.runs:
+                assert tables.links(marks) in claims.effect_table(cases, 2)
 
 
 def test_the_page_has_a_row_for_every_claim_and_a_table_of_its_effects():

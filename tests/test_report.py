@@ -139,7 +139,9 @@ def test_the_command_can_be_pasted():
     )
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(42.4, "42 s"), (3599.6, "1 h 0 min"), (150, "2 min 30 s"), (7380, "2 h 3 min")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(42.4, "42 s"), (3599.6, "1 h 0 min"), (150, "2 min 30 s"), (7380, "2 h 3 min")]
+)
 def test_a_length_of_time_in_words(seconds, text):
     assert report.duration(seconds) == text
 

@@ -76,6 +76,8 @@ def test_another_store_comes_before_the_projects(records, student, tmp_path, mon
     assert records.folder_of(mark) == tmp_path / student.name
     assert records.folder_of(runs.mark(STORED[-1].name)) == STORED[-1]
     assert records.folder_of("s0-00000000") is None
+    (tmp_path / student.name / "history.csv").unlink()
+    assert records.folder_of(mark) == student  # the other is not whole
 
 
 def test_links_lead_to_pages_and_a_dead_one_is_an_error(student, tmp_path):

@@ -314,13 +314,11 @@ def csv_of(text: str) -> pd.DataFrame:
 
 
 def test_a_row_links_to_the_runs_that_it_is_of(full):
-    frame = tables.table1_students(full.students, "lenet")
+    frame, gap = tables.table1_students(full.students, "lenet"), tables.NO_BREAK
     by_arm = {form: tables.students_by_arm(full.students, "lenet", form)["cutmix"] for form in ("batchmean", "mean")}
-    forms = [
-        ", ".join(f"[{run.spec.seed}](run:{runs.mark(run.key)})" for run in by_arm[form]) for form in ("batchmean", "mean")
-    ]
+    forms = [f",{gap}".join(f"[{run.spec.seed}](run:{runs.mark(run.key)})" for run in group) for group in by_arm.values()]
     lines = [line for line in tables.render(frame, "C.", "t").splitlines() if "| CutMix |" in line]
-    assert len(lines) == 4 and all(line.endswith(f"| {' / '.join(forms)} |") for line in lines)
+    assert len(lines) == 4 and all(line.endswith(f"| {f'{gap}/{gap}'.join(forms)} |") for line in lines)
     few = chapter("students", seeds=[0], augmentations=["none"], students=["lenet"])
     text = tables.render(tables.table1_students(few.students, "lenet"), "C.", "t")
     assert next(line for line in text.splitlines() if "| CutMix |" in line).endswith("| 0 | – |")

@@ -61,8 +61,8 @@ def linked_runs(env) -> dict[str, Path]:
                 found[mark] = folder
             else:
                 looked = " or ".join(map(str, stores()))
-                log.warning("the link run:%s leads nowhere: no run in %s has a key with that end", mark, looked,
-                            location=page)  # fmt: skip
+                log.warning("the link run:%s leads nowhere: no whole run in %s has a key with that end: "
+                            "set KDLIB_RUNS to the folder that holds it", mark, looked, location=page)  # fmt: skip
     return found
 
 
@@ -85,7 +85,9 @@ def stores() -> list[Path]:
 
 
 def folder_of(mark: str) -> Path | None:
-    return next((folder for store in stores() for folder in sorted(store.glob(f"*-{mark}"))), None)
+    """The folder of a whole run, or None."""
+    folders = (folder for store in stores() for folder in sorted(store.glob(f"*-{mark}")))
+    return next((folder for folder in folders if all((folder / name).is_file() for name in FILES)), None)
 
 
 def read(folder: Path, name: str) -> dict:
@@ -162,12 +164,12 @@ def curve(history: pd.DataFrame, column: str) -> str:
     values = history[column].to_numpy()
     low, high = values.min(), values.max()
     height = (high - low) or 1.0
-    points = " ".join(
-        f"{300 * i / max(len(values) - 1, 1):.1f},{64 - 60 * (value - low) / height:.1f}" for i, value in enumerate(values)
-    )
+    step = 300 / max(len(values) - 1, 1)
+    points = " ".join(f"{step * i:.1f},{64 - 60 * (value - low) / height:.1f}" for i, value in enumerate(values))
     said = f"Training {column} from {values[0]:.4g} in the first epoch to {values[-1]:.4g} in the last"
     return (
-        f"<figure class='curve'><figcaption>{said}</figcaption><svg viewBox='0 0 300 68' role='img' aria-label='{said}'>"
+        f"<figure class='curve'><figcaption>{said}</figcaption>"
+        f"<svg viewBox='0 0 300 68' role='img' aria-label='{said}'>"
         f"<polyline points='{points}' fill='none' stroke='currentColor' stroke-width='1.5'/></svg></figure>"
     )
 
