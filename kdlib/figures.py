@@ -373,7 +373,7 @@ def draw_learning(pair: Sequence[Axes], by_arm: tables.Groups, *, ranges: bool =
         place.set(xlabel="epoch", ylabel=f"training {column}")
         place.locator_params(axis="x", integer=True)
     pair[0].set_yscale("log")
-    pair[0].yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+    pair[0].yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
 
 
 def confusion(run: Run) -> np.ndarray:

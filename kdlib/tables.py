@@ -630,7 +630,8 @@ def render(frame: pd.DataFrame, caption: str, name: str) -> Markdown:
         cells.append(f"{NO_BREAK}/{NO_BREAK}".join(dict.fromkeys(map(links, rows["runs"]))))
         body.append(cells)
     align = [":---"] * len(labels) + ["---:"] * (len(header) - len(labels))
-    data = frame.drop(columns=["printed", "digits"])  # the one repeats, the other rounds
+    # What repeats another column, what rounds, and what says nothing of any row.
+    data = frame.drop(columns=[c for c in frame if c in ("printed", "digits") or (frame[c] == "").all()])
     return directive([header, align, *body], f"{caption} {note(frame)}".strip(), name, data)
 
 
