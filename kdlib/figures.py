@@ -155,9 +155,16 @@ def hatch(arm: str) -> str:
     return "///" if "+" in arm else "..." if arm in tables.CONTROLS else ""
 
 
+def loss_name(reduction: str) -> str:
+    return LOSS_NAMES.get(reduction, f"the loss {reduction}")
+
+
 def class_names(runs: Sequence[Run]) -> Sequence[str]:
     """The classes of the data set that the runs are of."""
-    return CLASSES[runs[0].spec.dataset]
+    spec = runs[0].spec
+    if spec.dataset in CLASSES:
+        return CLASSES[spec.dataset]
+    return [str(k) for k in range(runs[0].predictions["test_logits"].shape[1])]
 
 
 # ---------------------------------------------------------------- Figures 1 and 7: bars
@@ -196,7 +203,7 @@ def bars(
         draw_bars(axes[0, column], groups, arms, metric, dataset, difference=False)
         if from_baseline:
             draw_bars(axes[1, column], groups, arms, metric, dataset, difference=True)
-        axes[0, column].set_title(f"students under {LOSS_NAMES[reduction]}" if reduction else "")
+        axes[0, column].set_title(f"students under {loss_name(reduction)}" if reduction else "")
         names = [f"{network_name(teachers[0].spec.model)}\nteacher", *(f"{network_name(m)}\nstudent" for m in models)]
         axes[-1, column].set_xticks(range(len(names)), names)
     axes[0, 0].set_ylabel(label or metric)
@@ -580,7 +587,7 @@ def reliability(teachers: Sequence[Run], students: Sequence[Run]) -> Picture:
     panels = [(0, 0, "teacher", of_teachers)]
     for row, reduction in enumerate(reductions):
         for column, model in enumerate(models, 1):
-            title = f"{network_name(model)}, {LOSS_NAMES[reduction]}"
+            title = f"{network_name(model)}, {loss_name(reduction)}"
             panels.append((row, column, title, tables.students_by_arm(students, model, reduction)))
     down = max(len(reductions), 1)
     figure, axes = canvas(down, 1 + len(models), 0.5 + 2.4 * down, sharex=True, sharey=True)

@@ -571,7 +571,7 @@ def _shown(column: str, value: str) -> str:
     if column == "network":
         return network_name(value)
     if column == "loss":
-        return VARIANT_NAMES[value]
+        return VARIANT_NAMES.get(value, value)
     return {"true": "by label", "predicted": "by prediction"}[value] if column == "by" else value
 
 
