@@ -127,7 +127,7 @@ def parameter(kind: str, convert: Callable[[str, Any], Any], meaning: str) -> An
 class Settings:
     """The parameters of a chapter, checked; `networks` (size and rates of each) comes from the profile alone."""
 
-    profile: str = parameter("edition", one_of(PROFILES), "edition whose settings fill what is not set here")
+    profile: str = parameter("edition", one_of(PROFILES), "edition whose settings fill what is not set; demo if not given")
     dataset: str = parameter("data", one_of(DATASETS), "data that teachers and students are trained on")
     seeds: tuple[int, ...] = parameter(
         "edition", sequence(whole(0), "[0, 1]"), "one whole repetition of the chapter each"
