@@ -16,7 +16,7 @@ from kdlib.claims import Judgement
 from kdlib.figures import GREY, Picture, canvas, colour, styled
 from kdlib.runs import Run
 from kdlib.stats import Interval
-from kdlib.tables import BASELINE, CONTROLS, Markdown, arm_name, directive, listing, network_name
+from kdlib.tables import BASELINE, CONTROLS, Markdown, arm_name, directive, network_name
 
 OF_STUDENTS = {"lenet": 2, "alexnet": 3}  # the claims that compare the students of every arm
 SHORT_LOSSES = {"batchmean": "formula", "mean": "released code"}
@@ -65,6 +65,8 @@ def of_controls(students: Sequence[Run], model: str, reduction: str) -> list[Dif
         return []
     by_seed = {arm: {run.spec.seed: run for run in runs} for arm, runs in (groups | controls).items()}
     seeds = sorted(set.intersection(*map(set, by_seed.values())))
+    if not seeds:
+        return []
     arms = list(by_seed)
     values, drawn = stats.resample_images([claims.accuracy(by_seed[arm][seed]) for arm in arms for seed in seeds])
     shape = (len(arms), len(seeds), 1)
@@ -175,7 +177,7 @@ def figure(found: Sequence[Difference]) -> Picture:
     """Differences from the student of the baseline teacher, with their intervals; the paper's as diamonds."""
     models = list(dict.fromkeys(one.model for one in found)) or list(OF_STUDENTS)
     rows = [arm for arm in (*claims.AUGMENTED, *CONTROLS) if any(one.arm == arm for one in found)]
-    drawn, axes = canvas(1, len(models), 0.9 + 0.34 * len(rows), sharey=True)
+    drawn, axes = canvas(1, len(models), 1.2 + 0.34 * len(rows), sharey=True)
     for place, model in zip(axes[0], models, strict=True):
         place.axvline(0, color=GREY, lw=0.8)
         for one in found:
@@ -185,7 +187,7 @@ def figure(found: Sequence[Difference]) -> Picture:
         place.set_xlabel("points of accuracy from the\nbaseline teacher's student")
         place.margins(x=0.06)
     axes[0, 0].set_yticks(range(len(rows)), [row_name(arm) for arm in rows])
-    axes[0, 0].set_ylim(len(rows) - 0.5, -0.5)
+    axes[0, 0].set_ylim(max(len(rows), 1) - 0.5, -0.5)
     marks = [
         Line2D([], [], ls="", marker="o", color=GREY, mfc=GREY, label="formula's loss"),
         Line2D([], [], ls="", marker="o", color=GREY, mfc="none", label="released code's loss"),
