@@ -16,11 +16,20 @@ from kdlib.claims import Judgement
 from kdlib.figures import GREY, Picture, canvas, colour, styled
 from kdlib.runs import Run
 from kdlib.stats import Interval
-from kdlib.tables import BASELINE, CONTROLS, Markdown, arm_name, directive, network_name
+from kdlib.tables import BASELINE, CONTROLS, Markdown, arm_name, directive, listing, network_name
 
 OF_STUDENTS = {"lenet": 2, "alexnet": 3}  # the claims that compare the students of every arm
 SHORT_LOSSES = {"batchmean": "formula", "mean": "released code"}
-VERDICTS = (claims.HOLDS, claims.FAILS, claims.UNDECIDED, claims.NOT_RUN)
+VERDICTS = {  # in the singular and the plural
+    claims.HOLDS: ("holds", "hold"),
+    claims.FAILS: ("does not hold", "do not hold"),
+    claims.UNDECIDED: ("is undecided", "are undecided"),
+    claims.NOT_RUN: ("is not run", "are not run"),
+}
+WORTH = {
+    "alone": "Beside the same network without a teacher, the student of the baseline teacher is {}",
+    "random": "Beside the student of a teacher that was never trained, it is {}",
+}
 COUNTED = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight")
 
 
@@ -110,46 +119,41 @@ def of_mixed(judgements: Sequence[Judgement], found: Sequence[Difference]) -> st
         interval = teacher.interval
         how = "clearly more" if interval.low > 0 else "clearly less" if interval.high < 0 else "not clearly more or less"
         start = (
-            f"The CutMix teacher is {how} accurate than the baseline teacher, by {points(interval)} points, where the "
-            f"paper has {shown(teacher.effect.paper())}. "
+            f"The CutMix teacher is {how} accurate than the baseline teacher, by {points(interval)}, where the paper "
+            f"has {shown(teacher.effect.paper())}. "
         )
     lowest = min(mixed, key=lambda one: one.interval.mean)
     return (
         f"**A teacher trained on mixed samples.** {start}Against the student of the baseline teacher, the student of a "
         f"MixUp or CutMix teacher is clearly less accurate in {count(below, mixed)} comparisons, and clearly more "
         f"accurate in {COUNTED[len(above)]}; the lowest of them is the {network_name(lowest.model)} student of the "
-        f"{arm_name(lowest.arm)} teacher ({SHORT_LOSSES[lowest.reduction]}), with {points(lowest.interval)} points."
+        f"{arm_name(lowest.arm)} teacher ({SHORT_LOSSES[lowest.reduction]}), with {points(lowest.interval)}."
     )
 
 
 def of_distillation(found: Sequence[Difference]) -> str:
     """What the baseline teacher's student gains, so the differences are told with the other sign."""
     said = []
-    names = {"alone": "the same network without a teacher", "random": "the student of a teacher that was never trained"}
-    for control, name in names.items():
+    for control, start in WORTH.items():
         cases = [one for one in found if one.arm == control]
         if cases:
             gains = sorted(-one.interval.mean for one in cases)
-            less = [one for one in cases if one.side > 0]
-            but = f", clearly less in {COUNTED[len(less)]}" if less else ""
+            more, less = ([one for one in cases if one.side == side] for side in (-1, 1))
             said.append(
-                f"Beside {name}, it is clearly more accurate in {count([one for one in cases if one.side < 0], cases)} "
-                f"comparisons{but} ({shown(gains[0])} to {shown(gains[-1])} points)."
+                start.format(f"clearly more accurate in {count(more, cases)} comparisons")
+                + f" and clearly less accurate in {COUNTED[len(less)]}: by {shown(gains[0])} to {shown(gains[-1])} points."
             )
-    if not said:
-        return ""
-    return f"**What a teacher is worth.** Take the student of the baseline teacher. {' '.join(said)}"
+    return f"**What a teacher is worth.** {' '.join(said)}" if said else ""
 
 
 def of_claims(judgements: Sequence[Judgement]) -> str:
-    total = len({case.claim.id for case in judgements})
     said = []
     for reduction, name in SHORT_LOSSES.items():
-        cases = [case for case in judgements if case.reduction in (reduction, None)]
-        verdicts = [case.verdict for case in cases]
-        parts = [f"{verdict}: {verdicts.count(verdict)}" for verdict in VERDICTS if verdict in verdicts]
-        said.append(f"under the {name}'s loss, {', '.join(parts)}")
-    return f"**The paper's claims.** Of its {total} claims, {'; '.join(said)}."
+        verdicts = [case.verdict for case in judgements if case.reduction in (reduction, None)]
+        counts = {words: verdicts.count(verdict) for verdict, words in VERDICTS.items() if verdict in verdicts}
+        parts = [f"{number} {one if number == 1 else more}" for (one, more), number in counts.items()]
+        said.append(f"under the {name}'s loss {listing(parts)}")
+    return f"**The paper's claims.** Of {len({case.claim.id for case in judgements})}, {'; '.join(said)}."
 
 
 def count(some: Sequence, of: Sequence) -> str:
@@ -160,9 +164,9 @@ def count(some: Sequence, of: Sequence) -> str:
 
 
 def points(interval: Interval) -> str:
-    """Percentage points with their interval: "−0.8 [−1.5, −0.1]"."""
-    text = f"{shown(interval.mean)} [{shown(interval.low)}, {shown(interval.high)}]"
-    return text + (" (test images alone)" if interval.n == 1 else "")
+    """A difference in percentage points: "−0.8 points [−1.5, −0.1]"."""
+    text = f"{shown(interval.mean)} points [{shown(interval.low)}, {shown(interval.high)}]"
+    return text + (", the interval over test images alone" if interval.n == 1 else "")
 
 
 def shown(difference: float) -> str:

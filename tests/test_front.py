@@ -1,15 +1,20 @@
 """The front page: its sentences say what the runs say, whatever that is."""
 
+from pathlib import Path
+
+import nbformat
 import numpy as np
 import pytest
 import test_claims
 from test_claims import LEVEL, chapter
+from test_extensions import papermill
 
 from kdlib import claims, front, stats
 from kdlib.front import Difference
 from kdlib.runs import Student, Teacher
 from kdlib.stats import Interval
 
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 few_resamples = test_claims.few_resamples  # of the bootstrap, here too
 
 
@@ -51,9 +56,9 @@ def test_no_difference_is_neither():
 
 def test_what_a_teacher_is_worth_is_told_from_its_student():
     text = front.of_distillation(page(chapter("students", accuracies(random=0.4, alone=0.9)))[1])
-    without, of_random = text.removeprefix("**What a teacher is worth.** ").split(" Beside ")[1:]
-    assert "without a teacher, it is clearly more accurate in none of four comparisons, clearly less in four" in without
-    assert "never trained, it is clearly more accurate in all four comparisons (+2" in of_random
+    _, without, of_random = text.split("Beside ")
+    assert "is clearly more accurate in none of four comparisons and clearly less accurate in four: by −2" in without
+    assert "is clearly more accurate in all four comparisons and clearly less accurate in none: by +2" in of_random
 
 
 def test_controls_are_mean_differences_with_intervals_that_hold_the_truth():
@@ -98,7 +103,9 @@ def test_verdicts_are_counted_under_each_loss():
         assert len(verdicts) == 13
         part = next(part for part in text.split("; ") if name in part)
         for verdict in set(verdicts):
-            assert f"{verdict}: {verdicts.count(verdict)}" in part
+            one, more = front.VERDICTS[verdict]
+            number = verdicts.count(verdict)
+            assert f"{number} {one if number == 1 else more}" in part
 
 
 @pytest.mark.parametrize("profile", ["demo", "cpu"])
@@ -113,7 +120,7 @@ def test_a_small_edition_warns_and_the_full_one_does_not(profile):
 def test_without_students_it_says_so_and_draws_nothing():
     judgements, found = page([])
     assert found == [] and "No students" in front.sentences("paper", judgements, found)
-    assert "not run: 13" in front.of_claims(judgements)
+    assert "13 are not run" in front.of_claims(judgements)
     assert b"<svg" in front.figure(found).bytes()
 
 
@@ -130,3 +137,23 @@ def test_the_figure_and_the_table_show_every_row():
     table = front.verdicts(judgements)
     assert sum(line.startswith("| ") and line[2].isdigit() for line in table.splitlines()) == 13
     assert stats.RESAMPLES == 500  # of the fixture: this file is quick
+
+
+# --- the notebook ---
+
+
+def test_the_page_takes_the_parameters_of_the_verdicts_and_holds_no_outputs():
+    front_page, verdicts = (
+        [cell for cell in nbformat.read(NOTEBOOKS / name, as_version=4).cells if cell.cell_type == "code"]
+        for name in ("00_intro.ipynb", "06_verdicts.ipynb")
+    )
+    assert front_page[0].source == verdicts[0].source and "parameters" in front_page[0].metadata.tags
+    for cell in front_page:
+        assert cell.outputs == [] and cell.execution_count is None
+        assert {"hide-input", "hide-cell"} & set(cell.metadata.tags)
+
+
+def test_a_page_that_lacks_most_runs_is_made_all_the_same(tmp_path):
+    tiny = dict(augmentations="[none, cutmix]", students="[lenet]")
+    executed = papermill("intro", tmp_path / "out.ipynb", {"KDLIB_RUNS": str(tmp_path / "runs")}, **tiny)
+    assert "says nothing of the paper's claims" in executed and "are not run" in executed
