@@ -141,7 +141,8 @@ def of_distillation(found: Sequence[Difference]) -> str:
             more, less = ([one for one in cases if one.side == side] for side in (-1, 1))
             said.append(
                 start.format(f"clearly more accurate in {count(more, cases)} comparisons")
-                + f" and clearly less accurate in {COUNTED[len(less)]}: by {shown(gains[0])} to {shown(gains[-1])} points."
+                + f" and clearly less accurate in {COUNTED[len(less)]}, the differences from "
+                f"{shown(gains[0])} to {shown(gains[-1])} points."
             )
     return f"**What a teacher is worth.** {' '.join(said)}" if said else ""
 

@@ -25,16 +25,18 @@ ALL_CINIC = 70_000  # images of CINIC-10's ImageNet part in its test fold
 
 
 def parameters() -> str:
-    """Every parameter with its type, its value in each profile and its meaning, and the colours of their kinds."""
+    """Every parameter with its meaning, its type and its value in each profile, and the colours of their kinds."""
     legend = " · ".join(f"[{title}]{{.kind .kind-{kind}}}" for kind, title in study.KINDS.items())
     profiles = {name: yaml.safe_load(study.profile_text(name)) for name in study.PROFILES}
-    lines = [["Parameter", "Type", *(f"`{name}`" for name in profiles), "Meaning"], [":---"] * (3 + len(profiles))]
+    lines = [["Parameter", "Meaning", "Type", "Value"], [":---"] * 4]
     for name in sorted(study.PARAMETERS, key=lambda name: list(study.KINDS).index(study.PARAMETERS[name]["kind"])):
         about = study.PARAMETERS[name]
-        defaults = [as_yaml(profile.get(name)) for profile in profiles.values()]
+        values = {profile: as_yaml(own.get(name)) for profile, own in profiles.items()}
+        alike = len(set(values.values())) == 1
+        default = values["demo"] if alike else "<br>".join(f"`{profile}`: {value}" for profile, value in values.items())
         label = f"[`{name}`]{{.kind .kind-{about['kind']}}}"
-        lines.append([label, about["convert"].expects, *defaults, about["meaning"]])
-    caption = "Parameters of the chapters, and their values in each profile."
+        lines.append([label, about["meaning"], about["convert"].expects, default])
+    caption = "Parameters of the chapters, and the value of each in every profile where it is not set."
     return f"{legend}\n\n{directive(lines, caption, 'tab-parameters')}"
 
 

@@ -1,5 +1,6 @@
 """The front page: its sentences say what the runs say, whatever that is."""
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -57,8 +58,11 @@ def test_no_difference_is_neither():
 def test_what_a_teacher_is_worth_is_told_from_its_student():
     text = front.of_distillation(page(chapter("students", accuracies(random=0.4, alone=0.9)))[1])
     _, without, of_random = text.split("Beside ")
-    assert "is clearly more accurate in none of four comparisons and clearly less accurate in four: by −2" in without
-    assert "is clearly more accurate in all four comparisons and clearly less accurate in none: by +2" in of_random
+    assert "is clearly more accurate in none of four comparisons and clearly less accurate in four" in without
+    assert "is clearly more accurate in all four comparisons and clearly less accurate in none" in of_random
+    for part, planted in ((without, LEVEL - 0.9), (of_random, LEVEL - 0.4)):
+        told = [float(number.replace("−", "-")) for number in re.findall(r"[+−]\d+\.\d", part)]
+        assert len(told) == 2 and told == pytest.approx([100 * planted] * 2, abs=2)
 
 
 def test_controls_are_mean_differences_with_intervals_that_hold_the_truth():

@@ -77,7 +77,7 @@ def as_rest(app, what, name, obj, options, lines: list[str]) -> None:
             last = next((i for i in reversed(range(len(out))) if out[i].strip()), None)
             if last is not None and not out[last].startswith(">>>"):
                 literal = True
-                out += ["::", ""]
+                out += [".. code-block:: text", ""]
         plain = literal or line.lstrip().startswith((">>>", "...")) or (out and out[-1].startswith(">>>"))
         out.append(line if plain else inline(line))
     lines[:] = out
