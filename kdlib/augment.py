@@ -5,7 +5,7 @@ Every augmentation takes `(images, labels, generator)` and returns `(images, lab
 back from the device, so on CUDA none of them waits for the GPU.
 
 Adding one is adding a function to `BEFORE_NORMALISING` (uint8 images, (N, H, W, 3)) or to `AFTER_NORMALISING`
-(normalised float images, (N, 3, H, W)).
+(normalised float images, (N, 3, H, W)), and its name to `MIXING` where its labels are those of two sources.
 """
 
 from collections.abc import Callable
@@ -88,7 +88,7 @@ def cutmix(images: Tensor, labels: Labels, generator: torch.Generator) -> tuple[
 Augmentation = Callable[[Tensor, Labels, torch.Generator], tuple[Tensor, Labels]]
 BEFORE_NORMALISING: dict[str, Augmentation] = {"crop_flip": crop_flip}
 AFTER_NORMALISING: dict[str, Augmentation] = {"cutout": cutout, "mixup": mixup, "cutmix": cutmix}
-MIXING = ("mixup", "cutmix")
+MIXING = {"mixup", "cutmix"}
 
 
 def parse(text: str) -> tuple[str, ...]:

@@ -82,12 +82,12 @@ def folder() -> Path:
 
 
 def load(name: str) -> Dataset:
-    """The data set `name`, one of NAMES; what is not in `folder()` is fetched, and a second call returns the same.
+    """The data set `name`, one of LOADERS; what is not in `folder()` is fetched, and a second call returns the same.
 
     Raises DataError, in one sentence, for an unknown name and for a file that is damaged or can't be had.
     """
-    if name not in NAMES:
-        raise DataError(f"unknown data set {name!r}: choose one of {', '.join(NAMES)}")
+    if name not in LOADERS:
+        raise DataError(f"unknown data set {name!r}: choose one of {', '.join(LOADERS)}")
     return _load(name, folder())
 
 
@@ -98,8 +98,24 @@ def at_hand(name: str) -> bool:
 
 @lru_cache
 def _load(name: str, where: Path) -> Dataset:
-    parts = _LOADERS[name](where)
+    parts = dict(shifted=None, shifted_name=None, human_counts=None) | LOADERS[name](where)
+    for split in ("train", "test", "shifted"):
+        if parts[split] is not None:
+            _check_split(f"the {split} split of {name}", parts[split], len(parts["classes"]))
     return Dataset(name=name, **parts, checksum=_checksum(parts))
+
+
+def _check_split(title: str, split: Split, classes: int) -> None:
+    """Refuse arrays of another type or shape than `Split` has, and labels that are of no class."""
+    images, labels = split.images, split.labels
+    fits = images.dtype == np.uint8 and images.ndim == 4 and images.shape[1:] == (32, 32, 3)
+    if not fits or labels.dtype != np.int64 or labels.shape != (len(images),) or not len(images):
+        raise DataError(
+            f"{title} has images of {images.dtype} {images.shape} and labels of {labels.dtype} {labels.shape}: expected "
+            f"uint8 (N, 32, 32, 3) and int64 (N,)"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise DataError(f"{title} has labels from {labels.min()} to {labels.max()}: expected 0 to {classes - 1}")
 
 
 def _checksum(parts: dict) -> str:
@@ -235,8 +251,9 @@ def _as_rgb(grey: np.ndarray) -> np.ndarray:
     return np.repeat(grey[..., np.newaxis], 3, axis=3)
 
 
-_LOADERS = {"cifar10": _cifar10, "mnist": _mnist, "digits": _digits}
-NAMES = tuple(_LOADERS)
+# A loader gets the folder of the files and returns the fields of a `Dataset` but for name and checksum; `shifted`,
+# `shifted_name` and `human_counts` may be left out.
+LOADERS: dict[str, Callable[[Path], dict]] = {"cifar10": _cifar10, "mnist": _mnist, "digits": _digits}
 _FILES = {  # what each reads, as patterns
     "cifar10": ("cifar10.npz", "cifar10h-counts.npy", "cifar10h-probs.npy", "cinic10-imagenet*.npz"),
     "mnist": tuple(f"MNIST/raw/{p}-{kind}-ubyte" for p in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")),

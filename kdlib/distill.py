@@ -1,5 +1,8 @@
 """The distillation loss (Section 3.2 of the paper) and the conventions under which it is computed."""
 
+import functools
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -53,6 +56,13 @@ def softened_kl(
     return terms.mean() if reduction == "mean" else terms.sum(dim=1).mean()
 
 
+# The distillation term, by the name that `kd_loss` calls `reduction`: of logits (N, K) of student and teacher, and the
+# settings `temperature` and `direction`, a scalar, which `kd_loss` multiplies by temperature**2.
+TERMS: dict[str, Callable[..., Tensor]] = {
+    name: functools.partial(softened_kl, reduction=name) for name in REDUCTIONS
+}
+
+
 def kd_loss(
     student_logits: Tensor,
     teacher_logits: Tensor,
@@ -64,6 +74,8 @@ def kd_loss(
     reduction: str = "batchmean",
 ) -> Tensor:
     """(1 - kd_weight) * CE(student, labels) + kd_weight * temperature**2 * KL (Section 3.2).
+
+    `reduction` names the divergence among `TERMS`; those that come with it are the two of `softened_kl`.
 
     `student_logits`, `teacher_logits` (N, K); `labels` (N,) or `(y_a, y_b, lam)` of a mixed batch.
     The paper calls `kd_weight` alpha (and gamma), and uses 0.5 with a temperature of 20.
@@ -79,9 +91,7 @@ def kd_loss(
         )
     check_settings(temperature, kd_weight, direction, reduction)
     hard = cross_entropy(student_logits, labels)
-    soft = softened_kl(
-        student_logits, teacher_logits, temperature=temperature, direction=direction, reduction=reduction
-    )
+    soft = TERMS[reduction](student_logits, teacher_logits, temperature=temperature, direction=direction)
     return (1 - kd_weight) * hard + kd_weight * temperature**2 * soft
 
 
@@ -93,5 +103,5 @@ def check_settings(temperature: float, kd_weight: float, direction: str, reducti
         raise DistillError(f"kd_weight is {kd_weight}, it must lie between 0 and 1")
     if direction not in DIRECTIONS:
         raise DistillError(f"direction is {direction!r}, it must be one of {', '.join(DIRECTIONS)}")
-    if reduction not in REDUCTIONS:
-        raise DistillError(f"reduction is {reduction!r}, it must be one of {', '.join(REDUCTIONS)}")
+    if reduction not in TERMS:
+        raise DistillError(f"reduction is {reduction!r}, it must be one of {', '.join(TERMS)}")

@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits
 
 from kdlib import augment, data, metrics, paper, stats, tables
 from kdlib.runs import TSNE_CLASSES, Run, mark
-from kdlib.tables import Markdown, arm_name, network_name, name_of_test_set
+from kdlib.tables import Markdown, arm_name, loss_name, network_name, name_of_test_set
 
 GREY = "#4d4d4d"  # of axes and text
 # Okabe and Ito's colours, and Tol's for the crossed arms, the light ones darkened to 3:1 against white.
@@ -167,7 +167,10 @@ def hatch(arm: str) -> str:
 
 def class_names(runs: Sequence[Run]) -> Sequence[str]:
     """The classes of the data set that the runs are of."""
-    return CLASSES[runs[0].spec.dataset]
+    spec = runs[0].spec
+    if spec.dataset in CLASSES:
+        return CLASSES[spec.dataset]
+    return [str(k) for k in range(runs[0].predictions["test_logits"].shape[1])]
 
 
 # ---------------------------------------------------------------- Figures 1 and 7: bars
@@ -206,7 +209,7 @@ def bars(
         draw_bars(axes[0, column], groups, arms, metric, dataset, difference=False)
         if from_baseline:
             draw_bars(axes[1, column], groups, arms, metric, dataset, difference=True)
-        axes[0, column].set_title(f"students under {tables.LOSS_NAMES[reduction]}" if reduction else "")
+        axes[0, column].set_title(f"students under {loss_name(reduction)}" if reduction else "")
         names = [f"{network_name(teachers[0].spec.model)}\nteacher", *(f"{network_name(m)}\nstudent" for m in models)]
         axes[-1, column].set_xticks(range(len(names)), names)
     axes[0, 0].set_ylabel(label or metric)
@@ -356,7 +359,7 @@ def student_learning_curves(runs: Sequence[Run]) -> Picture:
     for pair, (model, form, by_arm) in zip(axes, rows, strict=True):
         draw_learning(pair, by_arm, ranges=False)
         for place in pair:
-            place.set_title(f"{network_name(model)}, {tables.LOSS_NAMES[form]}", fontsize=8)
+            place.set_title(f"{network_name(model)}, {loss_name(form)}", fontsize=8)
     legend(figure, dict.fromkeys(arm for *_, by_arm in rows for arm in by_arm))
     return Picture(figure)
 
@@ -400,7 +403,7 @@ def student_confusion_matrices(runs: Sequence[Run]) -> Picture:
         for form in tables.reductions(runs):
             by_arm = tables.students_by_arm(runs, model, form)
             for arm in contrasted(by_arm):
-                title = f"{network_name(model)}, {tables.VARIANT_NAMES[form]}\n{arm_name(arm)}"
+                title = f"{network_name(model)}, {tables.VARIANT_NAMES.get(form, form)}\n{arm_name(arm)}"
                 panels[title] = np.mean([confusion(run) for run in by_arm[arm]], axis=0)
     return matrices(panels, class_names(runs), "share of the class's images", "label", "prediction", across=2)
 
@@ -629,7 +632,7 @@ def reliability(teachers: Sequence[Run], students: Sequence[Run]) -> Picture:
     panels = [(0, 0, "teacher", of_teachers)]
     for row, reduction in enumerate(reductions):
         for column, model in enumerate(models, 1):
-            title = f"{network_name(model)}, {tables.LOSS_NAMES[reduction]}"
+            title = f"{network_name(model)}, {loss_name(reduction)}"
             panels.append((row, column, title, tables.students_by_arm(students, model, reduction)))
     down = max(len(reductions), 1)
     figure, axes = canvas(down, 1 + len(models), 0.5 + 2.4 * down, sharex=True, sharey=True)

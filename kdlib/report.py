@@ -310,12 +310,13 @@ def stage(making: Path, last: Path, chosen: list[Chapter]) -> list[str]:
 
 
 def toc_entries(path: Path) -> list[str]:
-    """Every `file` of a table of contents, without its suffix."""
+    """The `root` and every `file` of a table of contents, without their suffixes."""
 
     def walk(node: Any) -> Iterable[str]:
         if isinstance(node, dict):
-            if "file" in node:
-                yield node["file"].removesuffix(".md").removesuffix(".ipynb")
+            for kind in ("root", "file"):
+                if kind in node:
+                    yield node[kind].removesuffix(".md").removesuffix(".ipynb")
             for child in node.values():
                 yield from walk(child)
         elif isinstance(node, list):

@@ -34,7 +34,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kdlib import KdlibError, __version__, augment, data, distill, metrics, models
+from kdlib import KdlibError, __version__, augment, data, distill, extensions, metrics, models
 from kdlib.train import Distillation, Recipe, TrainingSet, derive, fit, infer, to_device
 
 # Figure 4 of the paper: two groups of two classes each. Other data sets show their first four classes.
@@ -104,8 +104,8 @@ Spec = Teacher | Student
 
 def check_network(spec: Spec) -> None:
     """Refuse a data set, network or arm that does not exist, before anything is trained."""
-    if spec.dataset not in data.NAMES:
-        raise RunError(f"no data set is called {spec.dataset!r}: there are {', '.join(data.NAMES)}")
+    if spec.dataset not in data.LOADERS:
+        raise RunError(f"no data set is called {spec.dataset!r}: there are {', '.join(data.LOADERS)}")
     models.check(spec.model, spec.width)
     object.__setattr__(spec, "augmentations", tuple(spec.augmentations))
     augment.check(spec.augmentations)
@@ -114,7 +114,8 @@ def check_network(spec: Spec) -> None:
 def canonical(spec: Spec | Recipe) -> dict:
     """A spec as JSON holds it, without the fields that equal their default.
 
-    So a field added later, with a default that says what was done before, leaves the keys of old runs alone.
+    So a field added later, with a default that says what was done before, leaves the keys of old runs alone. A name
+    that comes from a file of extensions stands with the version of that file.
     """
     out: dict = {"kind": type(spec).__name__.lower()} if isinstance(spec, Spec) else {}
     for field in fields(spec):
@@ -128,6 +129,10 @@ def canonical(spec: Spec | Recipe) -> dict:
         elif isinstance(value, int) and field.type in (float, float | None):
             value = float(value)  # 20 and 20.0 are one temperature
         out[field.name] = value
+    if isinstance(spec, Spec):
+        loss = getattr(spec, "reduction", None)
+        if versions := extensions.versions(spec.dataset, spec.model, spec.augmentations, loss):
+            out["extensions"] = versions
     return out
 
 

@@ -6,7 +6,7 @@ One set of parameter names serves the profiles, the notebooks and `python -m kdl
 import difflib
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from typing import Any
@@ -14,14 +14,16 @@ from typing import Any
 import torch
 import yaml
 
-from kdlib import KdlibError, augment
-from kdlib.data import NAMES as DATASETS
-from kdlib.distill import REDUCTIONS
+from kdlib import KdlibError, augment, extensions
+from kdlib.data import LOADERS as DATASETS
+from kdlib.distill import TERMS
 from kdlib.models import ARCHITECTURES
 from kdlib.runs import Spec, Student, Teacher
 from kdlib.train import Recipe
 
 PROFILES = ("demo", "cpu", "paper")
+# Width, peak_lr, weight_decay, precision and clip_norm of architectures that the profiles do not know: of extensions.
+NETWORKS: dict[str, dict] = {}
 
 
 class ParameterError(KdlibError, ValueError):
@@ -29,9 +31,19 @@ class ParameterError(KdlibError, ValueError):
 
 
 # ---------------------------------------------------------------- parameters
+# A converter checks a value and returns it in the form that `Settings` holds; its `expects` says in words what it takes.
+
+
+def expecting(text: str) -> Callable[[Callable], Callable]:
+    def describe(convert: Callable) -> Callable:
+        convert.expects = text
+        return convert
+
+    return describe
 
 
 def whole(minimum: int) -> Callable[[str, Any], int]:
+    @expecting(f"whole number from {minimum}")
     def convert(name: str, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
             raise ParameterError(f"{name} is {value!r}: expected a whole number of at least {minimum}")
@@ -41,10 +53,12 @@ def whole(minimum: int) -> Callable[[str, Any], int]:
 
 
 def number(low: float, high: float, *, open_low: bool = False) -> Callable[[str, Any], float]:
+    bounds = f"{'above' if open_low else 'from'} {low:g}" + ("" if high == float("inf") else f" to {high:g}")
+
+    @expecting(f"number {bounds}")
     def convert(name: str, value: Any) -> float:
         fits = isinstance(value, int | float) and not isinstance(value, bool)
         if not fits or not math.isfinite(value) or not low <= value <= high or (open_low and value == low):
-            bounds = f"{'above' if open_low else 'from'} {low:g}" + ("" if high == float("inf") else f" to {high:g}")
             hint = " (in YAML, write 1.0e-3 rather than 1e-3)" if isinstance(value, str) else ""
             raise ParameterError(f"{name} is {value!r}: expected a number {bounds}{hint}")
         return float(value)
@@ -52,9 +66,12 @@ def number(low: float, high: float, *, open_low: bool = False) -> Callable[[str,
     return convert
 
 
-def one_of(choices: tuple[str, ...]) -> Callable[[str, Any], str]:
+def one_of(choices: Collection[str]) -> Callable[[str, Any], str]:
+    """`choices` may grow: what is asked is whether a value is among them when it is checked."""
+
+    @expecting(", ".join(choices))
     def convert(name: str, value: Any) -> str:
-        if value not in choices:
+        if not isinstance(value, str) or value not in choices:
             raise ParameterError(f"{name} is {value!r}: expected one of {', '.join(choices)}")
         return value
 
@@ -62,6 +79,7 @@ def one_of(choices: tuple[str, ...]) -> Callable[[str, Any], str]:
 
 
 def sequence(item: Callable[[str, Any], Any], example: str) -> Callable[[str, Any], tuple]:
+    @expecting(f"list of: {item.expects}")
     def convert(name: str, value: Any) -> tuple:
         if isinstance(value, str):  # papermill -p and --set hand lists over as text
             try:
@@ -78,12 +96,14 @@ def sequence(item: Callable[[str, Any], Any], example: str) -> Callable[[str, An
     return convert
 
 
+@expecting("names joined by +, or none")
 def arm(name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, str):
         raise ParameterError(f"{name} is {value!r}: expected a text such as none or crop_flip+cutmix")
     return augment.parse(value)
 
 
+@expecting("auto, cpu, cuda, cuda:0")
 def a_device(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise ParameterError(f"{name} is {value!r}: expected auto, cpu, cuda or cuda:0")
@@ -92,33 +112,44 @@ def a_device(name: str, value: Any) -> str:
     return value
 
 
-def parameter(convert: Callable[[str, Any], Any], meaning: str) -> Any:
-    return field(metadata={"convert": convert, "meaning": meaning})
+# What a parameter is about, in the order of the book's table, and its title there.
+KINDS = {
+    "edition": "the edition", "data": "data", "networks": "networks", "training": "training", "loss": "the loss",
+    "machine": "the machine",
+}  # fmt: skip
+
+
+def parameter(kind: str, convert: Callable[[str, Any], Any], meaning: str) -> Any:
+    return field(metadata={"kind": kind, "convert": convert, "meaning": meaning})
 
 
 @dataclass(frozen=True)
 class Settings:
     """The parameters of a chapter, checked; `networks` (size and rates of each) comes from the profile alone."""
 
-    profile: str = parameter(one_of(PROFILES), "edition whose settings fill what is not set here")
-    dataset: str = parameter(one_of(DATASETS), "data that teachers and students are trained on")
-    seeds: tuple[int, ...] = parameter(sequence(whole(0), "[0, 1]"), "one whole repetition of the chapter each")
-    augmentations: tuple[tuple[str, ...], ...] = parameter(
-        sequence(arm, "[none, cutmix, crop_flip+cutmix]"), "arms of the study"
+    profile: str = parameter("edition", one_of(PROFILES), "edition whose settings fill what is not set; demo if not given")
+    dataset: str = parameter("data", one_of(DATASETS), "data that teachers and students are trained on")
+    seeds: tuple[int, ...] = parameter(
+        "edition", sequence(whole(0), "[0, 1]"), "one whole repetition of the chapter each"
     )
-    teacher: str = parameter(one_of(tuple(ARCHITECTURES)), "architecture of the teachers")
+    augmentations: tuple[tuple[str, ...], ...] = parameter(
+        "data", sequence(arm, "[none, cutmix, crop_flip+cutmix]"), "arms of the study"
+    )
+    teacher: str = parameter("networks", one_of(ARCHITECTURES), "architecture of the teachers")
     students: tuple[str, ...] = parameter(
-        sequence(one_of(tuple(ARCHITECTURES)), "[lenet, alexnet]"), "architectures of the students"
+        "networks", sequence(one_of(ARCHITECTURES), "[lenet, alexnet]"), "architectures of the students"
     )
     reductions: tuple[str, ...] = parameter(
-        sequence(one_of(REDUCTIONS), "[batchmean, mean]"), "forms of the distillation loss"
+        "loss", sequence(one_of(TERMS), "[batchmean, mean]"), "forms of the distillation loss"
     )
-    teacher_epochs: int = parameter(whole(1), "epochs of each teacher")
-    student_epochs: int = parameter(whole(1), "epochs of each student")
-    batch_size: int = parameter(whole(1), "images in a step")
-    temperature: float = parameter(number(0, float("inf"), open_low=True), "softening of both distributions")
-    kd_weight: float = parameter(number(0, 1), "share of the distillation term in the loss")
-    device: str = parameter(a_device, "auto, cpu, cuda or cuda:0")
+    teacher_epochs: int = parameter("training", whole(1), "epochs of each teacher")
+    student_epochs: int = parameter("training", whole(1), "epochs of each student")
+    batch_size: int = parameter("training", whole(1), "images in a step")
+    temperature: float = parameter(
+        "loss", number(0, float("inf"), open_low=True), "softening of both distributions"
+    )
+    kd_weight: float = parameter("loss", number(0, 1), "share of the distillation term in the loss")
+    device: str = parameter("machine", a_device, "where the networks are trained; auto takes a GPU where there is one")
     networks: dict[str, dict] = field(repr=False)
 
     def recipe(self, model: str, epochs: int) -> Recipe:
@@ -150,6 +181,7 @@ def profile_text(profile: str) -> str:
 
 def settings(chapter: str, profile: str = "demo", /, **overrides: Any) -> Settings:
     """The settings of a chapter: the profile's, the profile's for this chapter, then what is given and not None."""
+    extensions.load()
     if chapter not in CHAPTERS:
         raise ParameterError(f"no chapter is called {chapter!r}: there are {', '.join(CHAPTERS)}")
     for name in overrides:
@@ -166,7 +198,21 @@ def settings(chapter: str, profile: str = "demo", /, **overrides: Any) -> Settin
             network.pop("student_seeds", None)
     values["profile"] = profile
     checked = {name: meta["convert"](name, values[name]) for name, meta in PARAMETERS.items()}
-    return Settings(**checked, networks=values["networks"])
+    networks = NETWORKS | values["networks"]
+    for model in (checked["teacher"], *checked["students"]):
+        check_network(model, networks, profile)
+    return Settings(**checked, networks=networks)
+
+
+def check_network(model: str, networks: dict[str, dict], profile: str) -> None:
+    """Refuse an architecture of which neither the profile nor an extension says how wide it is and how it is trained."""
+    own = networks.get(model, {})
+    missing = [name for name in ("width", "peak_lr", "weight_decay", "precision") if name not in own]
+    if missing:
+        raise ParameterError(
+            f"the profile {profile} has no {', '.join(missing)} for {model}: expected them in kdlib.study.NETWORKS"
+            f"[{model!r}]"
+        )
 
 
 def from_notebook(namespace: dict[str, Any], chapter: str) -> Settings:

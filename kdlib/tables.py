@@ -98,6 +98,11 @@ def network_name(model: str) -> str:
     return NETWORK_NAMES.get(model, model)
 
 
+def loss_name(reduction: str) -> str:
+    """How a form of the loss is called in a sentence."""
+    return LOSS_NAMES.get(reduction, f"the loss {reduction}")
+
+
 def name_of_test_set(dataset: str, part: str) -> str:
     """How a test set is called: `part` is `test` or `shifted`."""
     return TEST_SETS.get((dataset, part), f"{dataset}, {part} set")
@@ -753,7 +758,7 @@ def _shown(column: str, value: str) -> str:
     if column == "network":
         return network_name(value)
     if column == "loss":
-        return VARIANT_NAMES[value]
+        return VARIANT_NAMES.get(value, value)
     return {"true": "by label", "predicted": "by prediction"}[value] if column == "by" else value
 
 
@@ -804,7 +809,7 @@ def worth_in_words(frame: pd.DataFrame, model: str) -> Markdown:
             than = {"alone": "the network without a teacher", "random": "the student of a random teacher"}[control]
             clauses.append(f"{above} are clearly above and {below} clearly below {than}")
         said.append(
-            f"Under {LOSS_NAMES[form]}, of the {network_name(model)} students of {len(of_arms)} trained teachers "
+            f"Under {loss_name(form)}, of the {network_name(model)} students of {len(of_arms)} trained teachers "
             f"{'; '.join(clauses)}."
         )
     return Markdown("\n".join(f"- {sentence}" for sentence in said))
@@ -932,7 +937,7 @@ def sanity(teachers: Sequence[Run], students: Sequence[Run], caption: str, name:
     groups = {f"{network_name(run.spec.model)} teacher": teachers_by_arm(teachers) for run in teachers[:1]}
     for model in dict.fromkeys(run.spec.model for run in students):
         for form in reductions(students):
-            groups[f"{network_name(model)}, {VARIANT_NAMES[form]}"] = students_by_arm(students, model, form)
+            groups[f"{network_name(model)}, {VARIANT_NAMES.get(form, form)}"] = students_by_arm(students, model, form)
             alone = {"alone": controls(students, model, form).get("alone", [])}
         groups[f"{network_name(model)}, labels"] = alone
     lines = []

@@ -65,7 +65,7 @@ def check_form(dataset):
         assert set(split.labels) == set(range(len(dataset.classes)))
     assert (dataset.shifted is None) == (dataset.shifted_name is None)
     assert re.fullmatch("[0-9a-f]{64}", dataset.checksum)
-    assert dataset.name in data.NAMES
+    assert dataset.name in data.LOADERS
 
 
 def test_digits_need_no_file(where):

@@ -1,0 +1,233 @@
+"""The front page: what was found, in a figure, three sentences and a table, all of it from stored runs.
+
+The sentences are chosen by what the runs say, so that they are true of any edition. "Clearly" always means that the
+whole of a 95% interval lies on one side of zero; the intervals of arms are those by which claims 1 to 3 are judged
+(`kdlib.claims`), those of the controls are made in the same way.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.lines import Line2D
+
+from kdlib import claims, figures, stats, tables
+from kdlib.claims import Judgement
+from kdlib.figures import GREY, Picture, canvas, colour, styled
+from kdlib.runs import Run
+from kdlib.stats import Interval
+from kdlib.tables import BASELINE, CONTROLS, Markdown, arm_name, directive, listing, network_name
+
+OF_STUDENTS = {"lenet": 2, "alexnet": 3}  # the claims that compare the students of every arm
+SHORT_LOSSES = {"batchmean": "formula", "mean": "released code"}
+VERDICTS = {  # in the singular and the plural
+    claims.HOLDS: ("holds", "hold"),
+    claims.FAILS: ("does not hold", "do not hold"),
+    claims.UNDECIDED: ("is undecided", "are undecided"),
+    claims.NOT_RUN: ("is not run", "are not run"),
+}
+WORTH = {
+    "alone": "Beside the same network without a teacher, the student of the baseline teacher is {}",
+    "random": "Beside the student of a teacher that was never trained, it is {}",
+}
+COUNTED = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more accurate one student is than the baseline teacher's, architecture and loss being the same."""
+
+    model: str
+    reduction: str
+    arm: str  # of the teacher's images, or a control
+    interval: Interval
+    paper: float | None = None
+
+    @property
+    def side(self) -> int:
+        """1 if it is clearly above zero, -1 if clearly below, else 0."""
+        return int(self.interval.low > 0) - int(self.interval.high < 0)
+
+
+def differences(judgements: Sequence[Judgement], students: Sequence[Run]) -> list[Difference]:
+    """Of every arm that the paper has, and of both controls, as far as there are runs."""
+    found = []
+    for model, claim in OF_STUDENTS.items():
+        for case in judgements:
+            if case.claim.id == claim and case.reduction is not None:
+                found += [
+                    Difference(model, case.reduction, finding.effect.terms[0][1], finding.interval, finding.effect.paper())
+                    for finding in case.findings
+                ]
+                found += of_controls(students, model, case.reduction)
+    return found
+
+
+def of_controls(students: Sequence[Run], model: str, reduction: str) -> list[Difference]:
+    """What no teacher and a random one are worth beside the baseline's, paired by seed and on the same images.
+
+    The spread over seeds is pooled over all arms and controls, and the two intervals cover together.
+    """
+    groups = tables.students_by_arm(students, model, reduction)
+    controls = tables.controls(students, model, reduction)
+    if BASELINE not in groups or not controls:
+        return []
+    by_seed = {arm: {run.spec.seed: run for run in runs} for arm, runs in (groups | controls).items()}
+    seeds = sorted(set.intersection(*map(set, by_seed.values())))
+    if not seeds:
+        return []
+    arms = list(by_seed)
+    values, drawn = stats.resample_images([claims.accuracy(by_seed[arm][seed]) for arm in arms for seed in seeds])
+    shape = (len(arms), len(seeds), 1)
+    of = stats.arms(values.reshape(shape), drawn.reshape(len(drawn), *shape))
+    found = []
+    for control in controls:
+        weights = np.zeros((len(arms), 1))
+        weights[arms.index(control)], weights[arms.index(BASELINE)] = 1, -1
+        found.append(Difference(model, reduction, control, of.contrast(weights, comparisons=len(controls))))
+    return found
+
+
+# ---------------------------------------------------------------- the sentences
+
+
+def sentences(profile: str, judgements: Sequence[Judgement], found: Sequence[Difference]) -> Markdown:
+    """The finding: what augmented teachers do, what a teacher is worth at all, and how many claims hold."""
+    said = [of_mixed(judgements, found), of_distillation(found), of_claims(judgements)]
+    return Markdown("\n\n".join([*warning(profile), *filter(None, said)]))
+
+
+def warning(profile: str) -> list[str]:
+    """What this edition can't say, before anything else; nothing of the full study."""
+    said = {
+        "demo": "This is the edition `demo`: narrow networks on small images of digits. It shows the study at work and "
+        "says nothing of the paper's claims, whatever the figure and the table below may look like.",
+        "cpu": "This is the edition `cpu`: its networks are reduced in width and in length of training, and what it "
+        "finds is of these networks and not of the paper's.",
+    }
+    return [f":::{{admonition}} An edition with limits\n:class: warning\n{said[profile]}\n:::"] if profile in said else []
+
+
+def of_mixed(judgements: Sequence[Judgement], found: Sequence[Difference]) -> str:
+    mixed = [one for one in found if one.arm in claims.MIXED]
+    if not mixed:
+        return "No students of teachers under MixUp and CutMix have been run."
+    below, above = ([one for one in mixed if one.side == side] for side in (-1, 1))
+    teacher = next((f for j in judgements if j.claim.id == 1 for f in j.findings), None)
+    start = ""
+    if teacher is not None:
+        interval = teacher.interval
+        how = "clearly more" if interval.low > 0 else "clearly less" if interval.high < 0 else "not clearly more or less"
+        start = (
+            f"The CutMix teacher is {how} accurate than the baseline teacher, by {points(interval)}, where the paper "
+            f"has {shown(teacher.effect.paper())}. "
+        )
+    lowest = min(mixed, key=lambda one: one.interval.mean)
+    return (
+        f"**A teacher trained on mixed samples.** {start}Against the student of the baseline teacher, the student of a "
+        f"MixUp or CutMix teacher is clearly less accurate in {count(below, mixed)} comparisons, and clearly more "
+        f"accurate in {COUNTED[len(above)]}; the lowest of them is the {network_name(lowest.model)} student of the "
+        f"{arm_name(lowest.arm)} teacher ({SHORT_LOSSES[lowest.reduction]}), with {points(lowest.interval)}."
+    )
+
+
+def of_distillation(found: Sequence[Difference]) -> str:
+    """What the baseline teacher's student gains, so the differences are told with the other sign."""
+    said = []
+    for control, start in WORTH.items():
+        cases = [one for one in found if one.arm == control]
+        if cases:
+            gains = sorted(-one.interval.mean for one in cases)
+            more, less = ([one for one in cases if one.side == side] for side in (-1, 1))
+            said.append(
+                start.format(f"clearly more accurate in {count(more, cases)} comparisons")
+                + f" and clearly less accurate in {COUNTED[len(less)]}, the differences from "
+                f"{shown(gains[0])} to {shown(gains[-1])} points."
+            )
+    return f"**What a teacher is worth.** {' '.join(said)}" if said else ""
+
+
+def of_claims(judgements: Sequence[Judgement]) -> str:
+    said = []
+    for reduction, name in SHORT_LOSSES.items():
+        verdicts = [case.verdict for case in judgements if case.reduction in (reduction, None)]
+        counts = {words: verdicts.count(verdict) for verdict, words in VERDICTS.items() if verdict in verdicts}
+        parts = [f"{number} {one if number == 1 else more}" for (one, more), number in counts.items()]
+        said.append(f"under the {name}'s loss {listing(parts)}")
+    return f"**The paper's claims.** Of {len({case.claim.id for case in judgements})}, {'; '.join(said)}."
+
+
+def count(some: Sequence, of: Sequence) -> str:
+    """How many of how many: "three of eight", "all four", "none of four"."""
+    if len(some) == len(of):
+        return f"all {COUNTED[len(of)]}"
+    return f"{COUNTED[len(some)]} of {COUNTED[len(of)]}"
+
+
+def points(interval: Interval) -> str:
+    """A difference in percentage points: "−0.8 points [−1.5, −0.1]"."""
+    text = f"{shown(interval.mean)} points [{shown(interval.low)}, {shown(interval.high)}]"
+    return text + (", the interval over test images alone" if interval.n == 1 else "")
+
+
+def shown(difference: float) -> str:
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+# ---------------------------------------------------------------- the figure and the table
+
+
+@styled
+def figure(found: Sequence[Difference]) -> Picture:
+    """Differences from the student of the baseline teacher, with their intervals; the paper's as diamonds."""
+    models = list(dict.fromkeys(one.model for one in found)) or list(OF_STUDENTS)
+    rows = [arm for arm in (*claims.AUGMENTED, *CONTROLS) if any(one.arm == arm for one in found)]
+    drawn, axes = canvas(1, len(models), 1.2 + 0.34 * len(rows), sharey=True)
+    for place, model in zip(axes[0], models, strict=True):
+        place.axvline(0, color=GREY, lw=0.8)
+        for one in found:
+            if one.model == model:
+                draw_difference(place, one, rows.index(one.arm))
+        place.set_title(f"{network_name(model)} students")
+        place.set_xlabel("points of accuracy from the\nbaseline teacher's student")
+        place.margins(x=0.06)
+    axes[0, 0].set_yticks(range(len(rows)), [row_name(arm) for arm in rows])
+    axes[0, 0].set_ylim(max(len(rows), 1) - 0.5, -0.5)
+    marks = [
+        Line2D([], [], ls="", marker="o", color=GREY, mfc=GREY, label="formula's loss"),
+        Line2D([], [], ls="", marker="o", color=GREY, mfc="none", label="released code's loss"),
+        Line2D([], [], ls="", marker="D", ms=4, mfc="#f0f0f0", color=GREY, label="the paper's"),
+    ]
+    drawn.legend(handles=marks, loc="outside lower center", ncols=3)
+    return Picture(drawn)
+
+
+def draw_difference(axes, one: Difference, row: int) -> None:
+    formula = one.reduction == "batchmean"
+    y = row + (-0.17 if formula else 0.17)
+    shade = colour(one.arm)
+    axes.plot([100 * one.interval.low, 100 * one.interval.high], [y, y], color=shade, lw=1.6)
+    axes.plot(100 * one.interval.mean, y, "o", ms=5.5, color=shade, mfc=shade if formula else "none")
+    if one.paper is not None and formula:
+        axes.plot(100 * one.paper, row, "D", ms=4, mfc="#f0f0f0", color=GREY)
+
+
+def row_name(arm: str) -> str:
+    return arm_name(arm) if arm in CONTROLS else f"{arm_name(arm)} teacher"
+
+
+def verdicts(judgements: Iterable[Judgement]) -> Markdown:
+    """A row a claim: what it says and the verdict under each form of the loss; the numbers stand in their chapter."""
+    lines = [["", "The paper's claim", "Formula", "Released code"], ["---:", ":---", ":---", ":---"]]
+    for claim, cases in claims.grouped(list(judgements)):
+        by_loss: Mapping = {case.reduction: case.verdict for case in cases}
+        of_any = by_loss.get(None)
+        lines.append([
+            str(claim.id),
+            f"{claim.statement} [{claim.source}]({claim.page}.ipynb)",
+            *(f"[{verdict}]{{.{verdict.replace(' ', '-')}}}" for verdict in (
+                of_any or by_loss["batchmean"], of_any or by_loss["mean"],
+            )),
+        ])  # fmt: skip
+    text = "The claims, and whether they hold. Claims on teachers alone have one verdict, which stands in both columns."
+    return directive(lines, text, "tab-front")

@@ -1,0 +1,172 @@
+"""Tables and paragraphs of the book's prose that come from the code, the stored runs and a measurement of costs."""
+
+import functools
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from kdlib import runs, study
+from kdlib.runs import Run
+from kdlib.tables import MISSING, NOT_RUN, directive, listing, name_of_test_set
+
+ROOT = Path(__file__).resolve().parent.parent
+COSTS = ROOT / "book" / "costs.json"  # written by benchmarks/costs.py
+ALL_CINIC = 70_000  # images of CINIC-10's ImageNet part in its test fold
+
+
+# ---------------------------------------------------------------- parameters
+
+
+def parameters() -> str:
+    """Every parameter with its meaning, its type and its value in each profile, and the colours of their kinds."""
+    legend = " · ".join(f"[{title}]{{.kind .kind-{kind}}}" for kind, title in study.KINDS.items())
+    profiles = {name: yaml.safe_load(study.profile_text(name)) for name in study.PROFILES}
+    lines = [["Parameter", "Meaning", "Type", "Value"], [":---"] * 4]
+    for name in sorted(study.PARAMETERS, key=lambda name: list(study.KINDS).index(study.PARAMETERS[name]["kind"])):
+        about = study.PARAMETERS[name]
+        values = {profile: as_yaml(own.get(name)) for profile, own in profiles.items()}
+        alike = len(set(values.values())) == 1
+        default = values["demo"] if alike else "<br>".join(f"`{profile}`: {value}" for profile, value in values.items())
+        label = f"[`{name}`]{{.kind .kind-{about['kind']}}}"
+        lines.append([label, about["meaning"], about["convert"].expects, default])
+    caption = "Parameters of the chapters, and the value of each in every profile where it is not set."
+    return f"{legend}\n\n{directive(lines, caption, 'tab-parameters')}"
+
+
+def exceptions() -> str:
+    """What single chapters have in the place of their profile's values, as a list."""
+    said = []
+    for profile in study.PROFILES:
+        for chapter, own in yaml.safe_load(study.profile_text(profile))["chapters"].items():
+            values = listing(f"`{name}` {as_yaml(value)}" for name, value in own.items())
+            said.append(f"- `{profile}`, chapter *{chapter}*: {values}")
+    return "\n".join(said)
+
+
+def networks() -> str:
+    """Size and rates of each architecture in each profile: what no parameter sets."""
+    names = ("width", "peak_lr", "weight_decay", "precision", "clip_norm", "student_seeds")
+    lines = [["Profile", "Network", *(f"`{name}`" for name in names)], [":---", ":---", *[":---"] * len(names)]]
+    for profile in study.PROFILES:
+        for model, own in yaml.safe_load(study.profile_text(profile))["networks"].items():
+            lines.append([f"`{profile}`", f"`{model}`", *(as_yaml(own.get(name)) for name in names)])
+    return directive(lines, "Networks of each profile, from `kdlib/profiles/`.", "tab-networks")
+
+
+def as_yaml(value: Any) -> str:
+    """A value as it is written after `--set NAME=`; a dash where there is none."""
+    if value is None:
+        return MISSING
+    return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+
+
+# ---------------------------------------------------------------- costs
+
+
+def costs() -> str:
+    """What each profile takes: measured where it was made from nothing, else told from the times of its runs."""
+    measured = json.loads(COSTS.read_text()) if COSTS.is_file() else {}
+    lines = [["Profile", "Networks", "Time", "Memory", "Disk", "Measured"], [":---", "---:", "---:", "---:", "---:", ":---"]]
+    for profile in study.PROFILES:
+        specs = {runs.key(spec): Run(spec) for spec in all_specs(profile)}
+        there = [run for run in specs.values() if run.exists()]
+        row = [f"`{profile}`", str(len(specs))]
+        if profile in measured:
+            found = measured[profile]
+            row += [found["time"], found["memory"], found["disk"], found["how"]]
+        elif there:
+            devices = Counter(run.metrics["provenance"]["device"] for run in there)
+            seconds = sum(run.metrics["provenance"]["seconds"] for run in there)
+            size = sum(path.stat().st_size for run in there for path in run.folder.iterdir() if path.suffix != ".safetensors")
+            row += [
+                shown_time(seconds), "not recorded", f"{size / 1e6:.0f} MB of runs, without weights",
+                f"the sum over {len(there)} of {len(specs)} stored runs, on {listing(devices)}",
+            ]  # fmt: skip
+        else:
+            row += [NOT_RUN] * 3 + [MISSING]
+        lines.append(row)
+    return directive(lines, "What the whole report of a profile takes.", "tab-costs")
+
+
+costs.reads = (COSTS,)
+
+
+def all_specs(profile: str) -> Iterable[runs.Spec]:
+    """Every run of every chapter, and the teachers that they need."""
+    for chapter in study.CHAPTERS:
+        for spec in study.CHAPTERS[chapter](study.settings(chapter, profile)):
+            yield spec
+            if isinstance(spec, runs.Student):
+                yield spec.teacher
+
+
+def shown_time(seconds: float) -> str:
+    """In the unit that leaves one to three digits before the point.
+
+    >>> shown_time(5400)
+    '1.5 hours'
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+# ---------------------------------------------------------------- data
+
+
+@functools.cache
+def published() -> list[Run]:
+    """The stored runs of the `paper` profile."""
+    return [run for run in {runs.key(spec): Run(spec) for spec in all_specs("paper")}.values() if run.exists()]
+
+
+def datasets() -> str:
+    """The checksum of each data set that stored runs of the `paper` profile were made with, and its shifted set."""
+    found = Counter(
+        (run.spec.dataset, run.metrics["provenance"]["dataset_checksum"], run.metrics["provenance"]["shifted"])
+        for run in published()
+    )
+    if not found:
+        return f"Networks of the `paper` profile: {NOT_RUN}."
+    lines = [["Data set", "Runs", "Shifted test set", "sha256 over all arrays"], [":---", "---:", ":---", ":---"]]
+    for (dataset, checksum, shifted), count in sorted(found.items(), key=str):
+        lines.append([name_of_test_set(dataset, "test"), str(count), shifted or MISSING, f"`{checksum}`"])
+    return directive(lines, "Data that the stored runs of the `paper` profile were made with.", "tab-datasets")
+
+
+def sampling() -> str:
+    """How uncertain an accuracy on the shifted images is because there are only so many of them."""
+    shifted = [run for run in published() if "shifted" in run.metrics]
+    if not shifted:
+        return f"Networks of the `paper` profile: {NOT_RUN}."
+    counts = {len(run.predictions["shifted_labels"]) for run in shifted}
+    accuracy = float(np.mean([run.metrics["shifted"]["accuracy"] for run in shifted]))
+    error = {count: 100 * np.sqrt(accuracy * (1 - accuracy) / count) for count in (*sorted(counts), ALL_CINIC)}
+    return (
+        f"The mean accuracy of the stored networks on the shifted images is {accuracy:.3f}. At that accuracy the "
+        f"standard error is {listing(f'{e:.2f} points on {n:,} images' for n, e in error.items())}."
+    )
+
+
+# ---------------------------------------------------------------- measuring, for benchmarks/costs.py
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files under a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def processor() -> str:
+    """The processor's name and how many of its cores this process may use."""
+    try:
+        name = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())[1]
+    except (OSError, TypeError):
+        name = "unknown processor"
+    return f"{name}, {len(os.sched_getaffinity(0))} cores"

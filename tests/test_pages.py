@@ -1,0 +1,99 @@
+"""What the prose pages take from the code, the stored runs and the measurement of costs."""
+
+import ast
+import inspect
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kdlib import augment, distill, pages, study
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+import from_code  # noqa: E402
+
+
+def rows(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")]
+
+
+def test_every_parameter_is_in_the_table_with_what_each_profile_has():
+    header, _, *lines = rows(pages.parameters())
+    by_name = {re.search(r"`(\w+)`", line[0])[1]: line for line in lines}
+    assert set(by_name) == set(study.PARAMETERS)
+    for profile in study.PROFILES:
+        for name, value in yaml.safe_load(study.profile_text(profile)).items():
+            if name in by_name:
+                cell = by_name[name][header.index("Value")]
+                told = dict(one.split(": ", 1) for one in cell.split("<br>")) if "<br>" in cell else {f"`{profile}`": cell}
+                assert yaml.safe_load(told[f"`{profile}`"]) == value
+
+
+def test_types_are_those_that_the_converters_tell():
+    _, _, *lines = rows(pages.parameters())
+    told = {re.search(r"`(\w+)`", line[0])[1]: line[2] for line in lines}
+    assert told["kd_weight"] == "number from 0 to 1" and told["temperature"] == "number above 0"
+    assert told["seeds"] == "list of: whole number from 0" and told["profile"] == "demo, cpu, paper"
+
+
+def test_kinds_have_a_colour_each():
+    css = (ROOT / "book" / "_static" / "book.css").read_text()
+    for kind in study.KINDS:
+        assert f".kind-{kind}::before" in css and f".kind-{kind}}}" in pages.parameters()
+    assert {about["kind"] for about in study.PARAMETERS.values()} == set(study.KINDS)
+
+
+def test_exceptions_name_every_chapter_with_values_of_its_own():
+    told = pages.exceptions()
+    for profile in study.PROFILES:
+        for chapter, own in yaml.safe_load(study.profile_text(profile))["chapters"].items():
+            line = next(line for line in told.splitlines() if line.startswith(f"- `{profile}`, chapter *{chapter}*"))
+            assert all(f"`{name}` {pages.as_yaml(value)}" in line for name, value in own.items())
+
+
+def test_costs_are_what_was_measured_and_what_was_not_is_not_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path))
+    measured = {"demo": dict(time="T", memory="M", disk="D", how="H", seconds=1.0)}
+    (tmp_path / "costs.json").write_text(json.dumps(measured))
+    monkeypatch.setattr(pages, "COSTS", tmp_path / "costs.json")
+    _, _, demo, cpu, paper = rows(pages.costs())
+    assert demo[2:] == ["T", "M", "D", "H"] and int(demo[1]) > 50
+    assert cpu[2] == paper[2] == "not run"
+
+
+def test_without_runs_the_data_pages_say_not_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path))
+    pages.published.cache_clear()
+    assert "not run" in pages.datasets() and "not run" in pages.sampling()
+    pages.published.cache_clear()
+
+
+def test_the_code_on_a_page_is_the_code_without_its_docstring():
+    for function in (distill.kd_loss, augment.cutmix, augment.mixup):
+        shown = ast.parse(from_code.without_docstring(inspect.getsource(function))).body[0]
+        whole = ast.parse(inspect.getsource(function)).body[0]
+        assert ast.get_docstring(shown) is None
+        assert [ast.dump(one) for one in shown.body] == [ast.dump(one) for one in whole.body[1:]]
+
+
+@pytest.mark.parametrize(
+    ("line", "rest"),
+    [
+        ("`a` and `Run`s", r"``a`` and ``Run``\ s"),
+        ("KL(p || q) of y_ * x", r"KL(p \|\| q) of y\_ \* x"),
+        ("`temperature**2`", "``temperature**2``"),
+        ("- a list", "- a list"),
+    ],
+)
+def test_docstrings_become_rest(line, rest):
+    assert from_code.inline(line) == rest
+
+
+def test_an_indented_listing_keeps_its_columns_and_a_doctest_stays():
+    lines = ["Files:", "", "    a_   first", "    b    second", "", "Then.", "", ">>> f('_')", "'*'"]
+    from_code.as_rest(None, "module", "m", None, None, lines)
+    assert lines == ["Files:", "", ".. code-block:: text", "", "    a_   first", "    b    second", "", "Then.", "", ">>> f('_')", "'*'"]
