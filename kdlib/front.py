@@ -8,10 +8,9 @@ whole of a 95% interval lies on one side of zero; the intervals of arms are thos
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from matplotlib.lines import Line2D
 
-from kdlib import claims, figures, stats, tables
+from kdlib import claims, tables
 from kdlib.claims import Judgement
 from kdlib.figures import GREY, Picture, canvas, colour, styled
 from kdlib.runs import Run
@@ -64,28 +63,13 @@ def differences(judgements: Sequence[Judgement], students: Sequence[Run]) -> lis
 
 
 def of_controls(students: Sequence[Run], model: str, reduction: str) -> list[Difference]:
-    """What no teacher and a random one are worth beside the baseline's, paired by seed and on the same images.
-
-    The spread over seeds is pooled over all arms and controls, and the two intervals cover together.
-    """
+    """What no teacher and a random one are worth beside the baseline's; the two intervals cover together."""
     groups = tables.students_by_arm(students, model, reduction)
     controls = tables.controls(students, model, reduction)
     if BASELINE not in groups or not controls:
         return []
-    by_seed = {arm: {run.spec.seed: run for run in runs} for arm, runs in (groups | controls).items()}
-    seeds = sorted(set.intersection(*map(set, by_seed.values())))
-    if not seeds:
-        return []
-    arms = list(by_seed)
-    values, drawn = stats.resample_images([claims.accuracy(by_seed[arm][seed]) for arm in arms for seed in seeds])
-    shape = (len(arms), len(seeds), 1)
-    of = stats.arms(values.reshape(shape), drawn.reshape(len(drawn), *shape))
-    found = []
-    for control in controls:
-        weights = np.zeros((len(arms), 1))
-        weights[arms.index(control)], weights[arms.index(BASELINE)] = 1, -1
-        found.append(Difference(model, reduction, control, of.contrast(weights, comparisons=len(controls))))
-    return found
+    intervals = tables.paired_accuracy(groups | controls, [(control, BASELINE) for control in controls])
+    return [Difference(model, reduction, control, one) for control, one in zip(controls, intervals, strict=True)]
 
 
 # ---------------------------------------------------------------- the sentences

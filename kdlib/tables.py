@@ -526,35 +526,45 @@ def fidelity(runs: Sequence[Run], teachers: Sequence[Run], model: str, temperatu
 def worth(runs: Sequence[Run], model: str) -> pd.DataFrame:
     """What a teacher is worth: accuracy of each student less that of the controls of its architecture and loss.
 
-    Differences are paired, within a seed and on the same images; their intervals come from the hierarchical bootstrap
-    of `kdlib.stats`, widened after Bonferroni for the number of differences under one form of the loss. Raises
-    `TableError` where a control, or a seed that all have in common, is missing.
+    Intervals are widened after Bonferroni for the number of differences under one form of the loss. Raises `TableError`
+    where a control, or a seed that all have in common, is missing.
     """
     rows = []
     for form, by_arm in _of_students(runs, model).items():
-        seeds = set.intersection(*({run.spec.seed for run in group} for group in by_arm.values()))
-        if not seeds or not set(CONTROLS) <= set(by_arm):
-            found = listing(by_arm)
-            raise TableError(f"{model} under {form}: there are {found}, expected both controls and a common seed")
-        chosen = {arm: [run for run in group if run.spec.seed in seeds] for arm, group in by_arm.items()}
-        correct = [
-            stats.Quantity(_correct(run, "test")[:, None].astype(float)) for group in chosen.values() for run in group
-        ]
-        values, drawn = stats.resample_images(correct)
-        shape = (len(by_arm), len(seeds), 1)
-        arms = stats.arms(values.reshape(shape), drawn.reshape(-1, *shape))
+        if not set(CONTROLS) <= set(by_arm):
+            raise TableError(f"{model} under {form}: there are {listing(by_arm)}, expected both controls")
         pairs = [(arm, control) for control in CONTROLS for arm in by_arm if arm not in (control, "alone")]
-        for arm, control in pairs:
-            weights = np.array([[(one == arm) - (one == control)] for one in by_arm], dtype=float)
-            found = arms.contrast(weights, comparisons=len(pairs))
+        for (arm, control), found in zip(pairs, paired_accuracy(by_arm, pairs), strict=True):
             rows.append(
                 {"test_set": name_of_test_set(_dataset(runs), "test"), "loss": form, "metric": "", "arm": arm}
                 | {"variant": f"less {arm_name(control)}", "paper": np.nan, "printed": "", "paper_set": ""}
                 | {"ours": found.mean, "low": found.low, "high": found.high, "n": found.n, "difference": np.nan}
                 | {"over": "seeds and images" if found.n > 1 else "images", "absent": "", "digits": 3}
-                | {"runs": " ".join(mark(run.key) for group in (arm, control) for run in chosen[group])}
+                | {"runs": " ".join(mark(run.key) for group in (arm, control) for run in by_arm[group])}
             )
     return pd.DataFrame(rows)
+
+
+def paired_accuracy(by_arm: Groups, pairs: Sequence[tuple[str, str]]) -> list[stats.Interval]:
+    """Accuracy of the first arm of each pair less that of the second, within a seed and on the same images.
+
+    The intervals are from the hierarchical bootstrap of `kdlib.stats`, with the spread over seeds pooled over all
+    arms, and widened for the number of pairs. Raises `TableError` where no seed has every arm.
+    """
+    seeds = set.intersection(*({run.spec.seed for run in group} for group in by_arm.values()))
+    if not seeds:
+        raise TableError(f"no seed has all of {listing(by_arm)}")
+    correct = [
+        stats.Quantity(_correct(run, "test")[:, None].astype(float))
+        for group in by_arm.values()
+        for run in sorted(group, key=lambda run: run.spec.seed)
+        if run.spec.seed in seeds
+    ]
+    values, drawn = stats.resample_images(correct)
+    shape = (len(by_arm), len(seeds), 1)
+    arms = stats.arms(values.reshape(shape), drawn.reshape(len(drawn), *shape))
+    weights = [np.array([[(arm == first) - (arm == second)] for arm in by_arm], dtype=float) for first, second in pairs]
+    return [arms.contrast(one, comparisons=len(pairs)) for one in weights]
 
 
 def table6(runs: Sequence[Run], model: str) -> pd.DataFrame:
