@@ -72,7 +72,8 @@ def test_numbers_in_prose_are_read_not_typed(path):
 
 
 def test_every_allowed_constant_is_in_use():
-    texts = [gates.texts_of(read_notebook(path)) for path in SOURCES] + [p.read_text() for p in PROSE if p.suffix == ".md"]
+    texts = [gates.texts_of(read_notebook(path)) for path in SOURCES]
+    texts += [path.read_text(encoding="utf-8") for path in PROSE if path.suffix == ".md"]
     prose = " ".join(" ".join(part for text in texts for part in gates.prose_of(text)).split())
     assert [phrase for phrase in METHOD if phrase not in prose] == []
 
@@ -256,7 +257,10 @@ def test_a_remote_asset_is_found(page, fault):
     assert len(gates.remote_assets(page(REMOTE[fault]))) == 1
 
 
-@pytest.mark.parametrize("style", ["@import url(https://example.org/a.css);", "@font-face { src: url('//example.org/a') }"])
+STYLES = ["@import url(https://example.org/a.css);", "@font-face { src: url('//example.org/a') }"]
+
+
+@pytest.mark.parametrize("style", STYLES)
 def test_a_remote_asset_of_a_style_sheet_is_found(page, style):
     assert len(gates.remote_assets(page("", style))) == 1
 
