@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-UNPACK = Path(__file__).parents[2] / "shared" / "data" / "unpack.py"
+ROOT = Path(__file__).parents[1]
+UNPACK = ROOT.parent / "shared" / "data" / "unpack.py"
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +25,26 @@ def real_data(tmp_path_factory):
     subprocess.run([sys.executable, UNPACK, unpacked], check=True, stdout=subprocess.DEVNULL)
     yield unpacked
     shutil.rmtree(unpacked)  # 250 MB, which pytest would keep for three sessions
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The folder of the published edition's pages, built once as its readers build it, but not within the checkout."""
+    copy = tmp_path_factory.mktemp("checkout")
+    for path in ROOT.iterdir():
+        if path.name in ("book", "_config.yml"):
+            (shutil.copytree if path.is_dir() else shutil.copy)(path, copy / path.name)
+        elif path.name not in ("_build", "_toc.yml", ".git", ".venv"):
+            (copy / path.name).symlink_to(path)
+    (copy / "_toc.yml").symlink_to("book/_toc.yml")
+    shutil.rmtree(copy / "book" / "_build", ignore_errors=True)  # of an earlier layout, or of somebody's try
+    # As the command of this environment, whether or not that is activated; Sphinx changes the process it runs in.
+    start = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+    command = [*start, "build", "book", "-W", "-n", "--keep-going"]
+    done = subprocess.run(command, cwd=copy, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        pytest.fail(f"jupyter-book build book -W -n --keep-going ended with {done.returncode}:\n{done.stdout[-5000:]}")
+    return copy / "_build" / "html"
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,0 +1,154 @@
+"""A headless Chromium without network opens every page of the built book from disk."""
+
+import re
+import shutil
+
+import gates
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api")
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium: install Debian's package chromium")
+
+WIDTHS = {"desktop": 1280, "phone": 390}
+MODES = [(theme, device) for theme in ("light", "dark") for device in WIDTHS]
+
+# What stands to the right of the window and that no part of the page scrolls to.
+CUT_OFF = """() => [...document.querySelectorAll('article *')].filter(one => {
+    if (one.closest('mjx-assistive-mml, .headerlink, .visually-hidden') || !one.checkVisibility()) return false;
+    if (one.getBoundingClientRect().right <= innerWidth + 1) return false;
+    for (let at = one.parentElement; at; at = at.parentElement)
+        if (['auto', 'scroll'].includes(getComputedStyle(at).overflowX)) return false;
+    return true;
+}).map(one => `${one.tagName} ${one.className}: ${one.textContent.trim().slice(0, 40)}`).slice(0, 5)"""
+# Text of the page without code, where a backslash is meant.
+TEXT = """() => { const copy = document.querySelector('article, main').cloneNode(true);
+    copy.querySelectorAll('pre, code, script, mjx-assistive-mml').forEach(one => one.remove());
+    return copy.textContent; }"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens a page without network in a theme and at a width, with a list of what went wrong."""
+    contexts = []
+
+    def new(theme: str, device: str):
+        size = {"width": WIDTHS[device], "height": 900}
+        context = browser.new_context(color_scheme=theme, viewport=size, offline=True)
+        contexts.append(context)
+        page, faults = context.new_page(), []
+        page.on("console", lambda said: faults.append(f"console: {said.text}") if said.type == "error" else None)
+        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
+        page.on("requestfailed", lambda request: faults.append(f"failed: {request.url} {request.failure}"))
+        page.on("request", lambda request: None if is_local(request.url) else faults.append(f"asked: {request.url}"))
+        return page, faults
+
+    yield new
+    for context in contexts:
+        context.close()
+
+
+def is_local(url: str) -> bool:
+    return url.startswith(("file:", "data:", "blob:"))
+
+
+def layout_faults(page) -> list[str]:
+    """Where the page scrolls sideways or text and figures leave it."""
+    width, shown = page.evaluate("[document.scrollingElement.scrollWidth, innerWidth]")
+    found = [f"scrolls sideways: {width} in a window of {shown} pixels"] if width > shown else []
+    return found + [f"cut off: {one}" for one in page.evaluate(CUT_OFF)]
+
+
+def formula_faults(page) -> list[str]:
+    """Formulas that were not typeset."""
+    wanted = page.evaluate("document.querySelectorAll('article .math').length")
+    if wanted:
+        page.evaluate("MathJax.startup.promise.then(() => 0)")
+    shown = page.evaluate("document.querySelectorAll('article .math mjx-container').length")
+    errors = page.evaluate("document.querySelectorAll('mjx-merror, [data-mjx-error]').length")
+    found = [f"{shown} formulas typeset of {wanted}"] if shown < wanted else []
+    found += [f"{errors} formulas with an error"] if errors else []
+    text = page.evaluate(TEXT)
+    raw = re.findall(r"\\[(\[].{0,20}|Math (?:Processing|input) [Ee]rror", text)
+    return found + [f"raw formula: {one}" for one in raw]
+
+
+@pytest.mark.parametrize(("theme", "device"), MODES)
+def test_every_page_opens(site, open_page, theme, device):
+    page, faults = open_page(theme, device)
+    found = []
+    for path in gates.pages(site):
+        page.goto(path.as_uri())
+        if onward := gates.soup(path).select_one("meta[http-equiv=Refresh]"):  # index.html leads to the first page
+            page.wait_for_url(f"**/{onward['content'].partition('url=')[2]}")
+        found += [f"{path.name}: {fault}" for fault in [*formula_faults(page), *layout_faults(page), *faults]]
+        if page.evaluate("document.documentElement.dataset.theme") != theme:
+            found.append(f"{path.name}: not in the {theme} theme")
+        faults.clear()
+    assert found == []
+
+
+def test_the_search_finds_a_word_from_disk(site, open_page):
+    page, faults = open_page("light", "desktop")
+    page.goto(f"{(site / 'search.html').as_uri()}?q=CutMix")
+    page.wait_for_selector("#search-results li a")
+    hits = page.eval_on_selector_all("#search-results li a", "all => all.map(one => one.href)")
+    assert any("background.html" in hit for hit in hits) and all(map(is_local, hits))
+    assert faults == []
+
+
+@pytest.mark.parametrize("device", WIDTHS)
+def test_the_theme_switch_works_and_the_choice_stays(site, open_page, device):
+    page, faults = open_page("light", device)
+    page.goto((site / "intro.html").as_uri())
+    seen = []
+    for _ in range(3):
+        page.locator("button.theme-switch-button:visible").first.click()
+        seen.append(page.evaluate("document.documentElement.dataset.theme"))
+    assert set(seen) == {"light", "dark"}
+    while page.evaluate("document.documentElement.dataset.mode") != "dark":
+        page.locator("button.theme-switch-button:visible").first.click()
+    page.goto((site / "background.html").as_uri())
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert faults == []
+
+
+FAULTS = {
+    "wide": ("<p style='width: 2000px'>wide</p>", layout_faults, "scrolls sideways"),
+    "cut off": ("<div style='overflow: hidden'><p style='width: 2000px'>wide</p></div>", layout_faults, "cut off"),
+    "formula not typeset": ("<span class='math'>\\(x\\)</span>", formula_faults, "raw formula"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_on_a_page_is_found(open_page, tmp_path, fault):
+    body, gate, finding = FAULTS[fault]
+    ready = "<script>MathJax = {startup: {promise: Promise.resolve()}}</script>"
+    (tmp_path / "a.html").write_text(f"{ready}<article>{body}</article>")
+    page, _ = open_page("light", "phone")
+    page.goto((tmp_path / "a.html").as_uri())
+    assert any(finding in found for found in gate(page))
+
+
+FAULTY = {
+    "console": "<script>console.error('no')</script>",
+    "error": "<script>throw Error('no')</script>",
+    "failed": "<img src='gone.png'>",
+    "asked": "<script src='https://example.org/a.js'></script>",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTY)
+def test_an_error_and_a_request_are_noticed(open_page, tmp_path, fault):
+    (tmp_path / "a.html").write_text(FAULTY[fault])
+    page, faults = open_page("light", "desktop")
+    page.goto((tmp_path / "a.html").as_uri())
+    assert any(found.startswith(fault) for found in faults)
