@@ -111,8 +111,8 @@ def _check_split(title: str, split: Split, classes: int) -> None:
     fits = images.dtype == np.uint8 and images.ndim == 4 and images.shape[1:] == (32, 32, 3)
     if not fits or labels.dtype != np.int64 or labels.shape != (len(images),) or not len(images):
         raise DataError(
-            f"{title} has images of {images.dtype} {images.shape} and labels of {labels.dtype} {labels.shape}: expected "
-            f"uint8 (N, 32, 32, 3) and int64 (N,)"
+            f"{title} has images of {images.dtype} {images.shape} and labels of {labels.dtype} {labels.shape}: "
+            f"expected uint8 (N, 32, 32, 3) and int64 (N,)"
         )
     if labels.min() < 0 or labels.max() >= classes:
         raise DataError(f"{title} has labels from {labels.min()} to {labels.max()}: expected 0 to {classes - 1}")

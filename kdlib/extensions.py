@@ -34,7 +34,8 @@ class ExtensionError(KdlibError):
 
 def load() -> None:
     """Execute the files that `KDLIB_EXTENSIONS` names and that this process has not executed yet."""
-    named = [Path(text).expanduser().resolve() for text in os.environ.get("KDLIB_EXTENSIONS", "").split(os.pathsep) if text]
+    texts = os.environ.get("KDLIB_EXTENSIONS", "").split(os.pathsep)
+    named = [Path(text).expanduser().resolve() for text in texts if text]
     for path in named:
         execute(path)
     if named:  # processes that are started from here may have another working directory

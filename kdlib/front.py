@@ -55,8 +55,8 @@ def differences(judgements: Sequence[Judgement], students: Sequence[Run]) -> lis
         for case in judgements:
             if case.claim.id == claim and case.reduction is not None:
                 found += [
-                    Difference(model, case.reduction, finding.effect.terms[0][1], finding.interval, finding.effect.paper())
-                    for finding in case.findings
+                    Difference(model, case.reduction, one.effect.terms[0][1], one.interval, one.effect.paper())
+                    for one in case.findings
                 ]
                 found += of_controls(students, model, case.reduction)
     return found
@@ -89,7 +89,9 @@ def warning(profile: str) -> list[str]:
         "cpu": "This is the edition `cpu`: its networks are reduced in width and in length of training, and what it "
         "finds is of these networks and not of the paper's.",
     }
-    return [f":::{{admonition}} An edition with limits\n:class: warning\n{said[profile]}\n:::"] if profile in said else []
+    if profile not in said:
+        return []
+    return [f":::{{admonition}} An edition with limits\n:class: warning\n{said[profile]}\n:::"]
 
 
 def of_mixed(judgements: Sequence[Judgement], found: Sequence[Difference]) -> str:
@@ -101,7 +103,9 @@ def of_mixed(judgements: Sequence[Judgement], found: Sequence[Difference]) -> st
     start = ""
     if teacher is not None:
         interval = teacher.interval
-        how = "clearly more" if interval.low > 0 else "clearly less" if interval.high < 0 else "not clearly more or less"
+        how = (
+            "clearly more" if interval.low > 0 else "clearly less" if interval.high < 0 else "not clearly more or less"
+        )
         start = (
             f"The CutMix teacher is {how} accurate than the baseline teacher, by {points(interval)}, where the paper "
             f"has {shown(teacher.effect.paper())}. "

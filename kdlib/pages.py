@@ -73,7 +73,8 @@ def as_yaml(value: Any) -> str:
 def costs() -> str:
     """What each profile takes: measured where it was made from nothing, else told from the times of its runs."""
     measured = json.loads(COSTS.read_text()) if COSTS.is_file() else {}
-    lines = [["Profile", "Networks", "Time", "Memory", "Disk", "Measured"], [":---", "---:", "---:", "---:", "---:", ":---"]]
+    header = ["Profile", "Networks", "Time", "Memory", "Disk", "Measured"]
+    lines = [header, [":---", *["---:"] * 4, ":---"]]
     for profile in study.PROFILES:
         specs = {runs.key(spec): Run(spec) for spec in all_specs(profile)}
         there = [run for run in specs.values() if run.exists()]
@@ -84,7 +85,8 @@ def costs() -> str:
         elif there:
             devices = Counter(run.metrics["provenance"]["device"] for run in there)
             seconds = sum(run.metrics["provenance"]["seconds"] for run in there)
-            size = sum(path.stat().st_size for run in there for path in run.folder.iterdir() if path.suffix != ".safetensors")
+            files = [path for run in there for path in run.folder.iterdir() if path.suffix != ".safetensors"]
+            size = sum(path.stat().st_size for path in files)
             row += [
                 shown_time(seconds), "not recorded", f"{size / 1e6:.0f} MB of runs, without weights",
                 f"the sum over {len(there)} of {len(specs)} stored runs, on {listing(devices)}",

@@ -289,7 +289,7 @@ def stage(making: Path, last: Path, chosen: list[Chapter]) -> list[str]:
     """Copy `book/` without its chapters, and put the other chapters of this edition in; returns what is missing.
 
     A chapter that is not being made is taken from the last report of this edition, which was made with the same
-    settings; one that was never made gets a page that says so.
+    settings; one that was never made gets a page that says so and leads to those that are there.
     """
     book = ROOT / "book"
     shutil.rmtree(making, ignore_errors=True)
@@ -304,8 +304,10 @@ def stage(making: Path, last: Path, chosen: list[Chapter]) -> list[str]:
             shutil.copyfile(last / f"{entry}.ipynb", making / f"{entry}.ipynb")
         else:
             missing.append(entry)
-            page = f"# {titles.get(entry, entry)}\n\nThis chapter has not been made in this edition.\n"
-            (making / f"{entry}.md").write_text(page)
+    made = ", ".join(f"{{doc}}`{entry}`" for entry in titles if entry not in missing)
+    for entry in missing:
+        page = f"# {titles.get(entry, entry)}\n\nThis chapter has not been made in this edition, which has {made}.\n"
+        (making / f"{entry}.md").write_text(page)
     return missing
 
 

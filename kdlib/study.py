@@ -31,7 +31,7 @@ class ParameterError(KdlibError, ValueError):
 
 
 # ---------------------------------------------------------------- parameters
-# A converter checks a value and returns it in the form that `Settings` holds; its `expects` says in words what it takes.
+# A converter checks a value and returns it in the form that `Settings` holds; its `expects` says in words what that is.
 
 
 def expecting(text: str) -> Callable[[Callable], Callable]:
@@ -127,7 +127,9 @@ def parameter(kind: str, convert: Callable[[str, Any], Any], meaning: str) -> An
 class Settings:
     """The parameters of a chapter, checked; `networks` (size and rates of each) comes from the profile alone."""
 
-    profile: str = parameter("edition", one_of(PROFILES), "edition whose settings fill what is not set; demo if not given")
+    profile: str = parameter(
+        "edition", one_of(PROFILES), "edition whose settings fill what is not set; demo if not given"
+    )
     dataset: str = parameter("data", one_of(DATASETS), "data that teachers and students are trained on")
     seeds: tuple[int, ...] = parameter(
         "edition", sequence(whole(0), "[0, 1]"), "one whole repetition of the chapter each"
@@ -205,7 +207,7 @@ def settings(chapter: str, profile: str = "demo", /, **overrides: Any) -> Settin
 
 
 def check_network(model: str, networks: dict[str, dict], profile: str) -> None:
-    """Refuse an architecture of which neither the profile nor an extension says how wide it is and how it is trained."""
+    """Refuse an architecture whose size and rates neither the profile nor an extension gives."""
     own = networks.get(model, {})
     missing = [name for name in ("width", "peak_lr", "weight_decay", "precision") if name not in own]
     if missing:

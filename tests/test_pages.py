@@ -18,7 +18,8 @@ import from_code  # noqa: E402
 
 
 def rows(table: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")]
+    lines = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line] for line in lines]
 
 
 def test_every_parameter_is_in_the_table_with_what_each_profile_has():
@@ -29,8 +30,8 @@ def test_every_parameter_is_in_the_table_with_what_each_profile_has():
         for name, value in yaml.safe_load(study.profile_text(profile)).items():
             if name in by_name:
                 cell = by_name[name][header.index("Value")]
-                told = dict(one.split(": ", 1) for one in cell.split("<br>")) if "<br>" in cell else {f"`{profile}`": cell}
-                assert yaml.safe_load(told[f"`{profile}`"]) == value
+                told = dict(one.split(": ", 1) for one in cell.split("<br>") if ": " in one)
+                assert yaml.safe_load(told.get(f"`{profile}`", cell)) == value
 
 
 def test_types_are_those_that_the_converters_tell():
@@ -96,4 +97,5 @@ def test_docstrings_become_rest(line, rest):
 def test_an_indented_listing_keeps_its_columns_and_a_doctest_stays():
     lines = ["Files:", "", "    a_   first", "    b    second", "", "Then.", "", ">>> f('_')", "'*'"]
     from_code.as_rest(None, "module", "m", None, None, lines)
-    assert lines == ["Files:", "", ".. code-block:: text", "", "    a_   first", "    b    second", "", "Then.", "", ">>> f('_')", "'*'"]
+    listing = [".. code-block:: text", "", "    a_   first", "    b    second", ""]
+    assert lines == ["Files:", "", *listing, "Then.", "", ">>> f('_')", "'*'"]

@@ -213,6 +213,7 @@ def test_chapters_of_an_edition_are_kept_and_those_never_made_say_so(project, qu
     book = page.parents[2]
     assert "has not been made" in (book / "01_first.md").read_text()
     assert (book / "01_first.md").read_text().startswith("# Title of 01_first\n")
+    assert "which has {doc}`02_second`." in (book / "01_first.md").read_text()
     page = report.build("demo", ["first"], {})
     assert page.read_text() == "strict: True"
     assert {path.name for path in book.glob("0*")} == {"01_first.ipynb", "02_second.ipynb"}

@@ -1,6 +1,6 @@
 """What pages take from the code itself: its source, tables that it makes, and its documentation.
 
-    ```{source-of} kdlib.distill.kd_loss      the function as it is, its docstring folded into a comment that leads on
+    ```{source-of} kdlib.distill.kd_loss      the code of a function or class, without its docstring
     ```{made-by} kdlib.pages.parameters       the Markdown that a function without arguments returns
 
 `automodule` documents a module. Docstrings are prose with `code` in single backticks, indented listings and doctests;
