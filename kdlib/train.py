@@ -183,18 +183,19 @@ def fit(
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that a step frees, for the next one.
+    """Let this process keep blocks of up to 32 MB that a step frees, for the next one.
 
-    By its defaults the C library gives large blocks back to the system, which hands them out again page by page,
-    cleared: a third of the time of a LeNet step. Where there is no `mallopt` (it is glibc's), nothing changes.
+    By its defaults the C library may give them back to the system, which hands them out again page by page,
+    cleared: up to a third of the time of a LeNet step. Larger blocks go back as before: keeping them, too, would
+    cost a teacher gigabytes. Where there is no `mallopt` (it is glibc's), nothing changes.
     """
-    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return
     mallopt(trim_threshold, -1)  # never
-    mallopt(mmap_max, 0)
+    mallopt(mmap_threshold, 32 << 20)  # the most that glibc allows
 
 
 def all_finite(model: Classifier) -> bool:

@@ -149,6 +149,22 @@ def test_longer_training_fits_the_training_images(digits):
     assert history.accuracy.iloc[-1] > 0.95 > 0.5 > history.accuracy.iloc[0]
 
 
+@pytest.mark.parametrize("fault", [OSError, TypeError, AttributeError])
+def test_training_does_without_glibc(digits, monkeypatch, fault):
+    """macOS, musl and Windows have no `mallopt`: the numbers are the same."""
+    usual, without = net(), net()
+    fit(usual, digits, changed(epochs=1))
+
+    def lacking(name):
+        raise fault
+
+    train.keep_freed_memory.cache_clear()
+    monkeypatch.setattr(train.ctypes, "CDLL", lacking)
+    fit(without, digits, changed(epochs=1))
+    train.keep_freed_memory.cache_clear()
+    assert same(usual, without)
+
+
 # --- the schedule ---
 
 

@@ -1,0 +1,1 @@
+"""Other trainers, doing the same work on the same images."""

@@ -1,0 +1,284 @@
+"""Write benchmarks/README.md from the results beside it; every figure in it comes from results/*.json.
+
+    python benchmarks/report.py
+"""
+
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).resolve().parent
+FLOOR_SECONDS = 0.21  # forward and backward of 50,000 images on an accelerator that sustains 790 TFLOP/s in bfloat16
+
+
+class Results:
+    """The JSON files by name."""
+
+    def __init__(self, folder: Path):
+        self.files = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+
+    def __getitem__(self, name: str) -> dict:
+        return self.files[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.files
+
+    def median(self, name: str, side: str) -> float:
+        return statistics.median(self[name]["seconds"][side])
+
+    def ratio(self, name: str, slow: str, fast: str) -> float:
+        return self.median(name, slow) / self.median(name, fast)
+
+    def ratios(self, name: str, slow: str, fast: str) -> str:
+        """The ratio of medians, and the smallest and largest of the runs that were made in turn."""
+        sides = self[name]["seconds"]
+        each = [a / b for a, b in zip(sides[slow], sides[fast], strict=True)]
+        return f"{self.ratio(name, slow, fast):.3g} ({min(each):.3g} to {max(each):.3g})"
+
+    def spread(self, name: str, side: str) -> str:
+        values = self[name]["seconds"][side]
+        return f"{statistics.median(values):.3g} s ({min(values):.3g} to {max(values):.3g})"
+
+
+class Line(NamedTuple):
+    """A row: what is measured, from which file, its bound, its value, the words for it, and why it may fall short."""
+
+    what: str
+    file: str
+    at_least: bool
+    bound: float
+    value: Callable[[Results], float]
+    words: Callable[[Results], str]
+    why: str = ""
+
+
+def against(file: str, other: str, what: str, bound: float) -> Line:
+    """A row on how many times faster kdlib is than `other`."""
+    return Line(
+        what, file, True, bound,
+        lambda r: r.ratio(file, other, "kdlib"),
+        lambda r: f"{r.ratios(file, other, 'kdlib')} times; {r.spread(file, 'kdlib')} against {r.spread(file, other)}",
+        "Both sides' times are given: the smaller ours is, the more the fixed cost of an epoch weighs.",
+    )  # fmt: skip
+
+
+def input_share(r: Results) -> float:
+    return r.ratio("teachers", "input", "kdlib")
+
+
+def images_a_second(r: Results, side: str) -> float:
+    return r["teachers"]["images"] / r.median("teachers", side)
+
+
+def fifteen_students(r: Results) -> float:
+    return 15 * statistics.median(r["stored"]["lenet_run_seconds"])
+
+
+def largest_residual(r: Results) -> float:
+    return max(abs(value) for line in r["growth"]["lines"].values() for value in line["residuals"])
+
+
+def growth_of_store(r: Results) -> float:
+    return r.ratio("store", "100 of 1200", "100 of 300")
+
+
+LINES = [
+    against("students_usual", "usual loop", "LeNet student from stored logits, an epoch, against the usual loop", 70),
+    against("students_cached", "torchdistill 1.1.4", "the same against torchdistill 1.1.4 with its cache", 6),
+    against("students_usual", "torchdistill 1.1.5", "the same against torchdistill 1.1.5, which has no cache", 70),
+    Line(
+        "the same against forward, backward and step on batches made before", "students_bare", False, 1.25,
+        lambda r: r.ratio("students_bare", "kdlib", "bare"),
+        lambda r: f"{r.ratios('students_bare', 'kdlib', 'bare')} times; "
+        f"{r.spread('students_bare', 'kdlib')} against {r.spread('students_bare', 'bare')}",
+        "What is left are the batches, the bound on the gradient's norm and the sums for the history.",
+    ),
+    Line(
+        "ResNet-18 teacher with crop, flip and CutMix, against the usual loop", "teachers", True, 2.2,
+        lambda r: r.ratio("teachers", "usual loop", "kdlib"),
+        lambda r: f"{r.ratios('teachers', 'usual loop', 'kdlib')} times; "
+        f"{images_a_second(r, 'kdlib'):.3g} against {images_a_second(r, 'usual loop'):.3g} images a second",
+        "Nearly all of it is convolutions: the ratio is that of bfloat16 to float32 on this processor.",
+    ),
+    Line(
+        "its input side, as a share of a step", "teachers", False, 0.05, input_share,
+        lambda r: f"{input_share(r):.2%}", "The crop gathers every pixel by its index.",
+    ),
+    Line(
+        "peak memory of a CIFAR-10 teacher run at batch 512", "memory", False, 4.0,
+        lambda r: max(r["memory"]["gigabytes"]),
+        lambda r: f"{max(r['memory']['gigabytes']):.3g} GB at most of {len(r['memory']['gigabytes'])} runs",
+        "The images, the activations of a batch, and what the allocator keeps of both.",
+    ),
+    Line(
+        "all notebooks executed from stored runs", "notebooks", False, 120,
+        lambda r: r.median("notebooks", "all notebooks"), lambda r: r.spread("notebooks", "all notebooks"),
+        "Each notebook starts an interpreter and imports PyTorch, pandas and Matplotlib.",
+    ),
+    Line(
+        "`runs.ensure` on 300 existing runs", "store", False, 2.0,
+        lambda r: r.median("store", "300 asked for"), lambda r: r.spread("store", "300 asked for"),
+        "Every archive is decompressed, so that a changed byte is found before anything is trained.",
+    ),
+    Line(
+        "`runs.ensure` on 100 runs in a store of 1,200, against one of 300", "store", False, 1.1, growth_of_store,
+        lambda r: f"{growth_of_store(r):.3g} times", "Folders with more entries are searched longer.",
+    ),
+    Line(
+        "training time against a line in images and one in epochs: largest residual", "growth", False, 0.1,
+        largest_residual,
+        lambda r: f"{largest_residual(r):.1%}; "
+        + "; ".join(
+            f"{line['offset']:.2g} s + {line['slope'] * unit:.3g} s a {name}"
+            for (line, unit, name) in (
+                (r["growth"]["lines"]["images"], 1000, "thousand images"),
+                (r["growth"]["lines"]["epochs"], 1, "epoch of 10,000"),
+            )
+        ),
+        "Small runs stay in the processor's caches, and large ones do not.",
+    ),
+    Line(
+        "GPU: a ResNet-18 epoch, batch 512, crop and flip", "stored", False, 0.65,
+        lambda r: max(r["stored"]["teacher_epoch_seconds"]),
+        lambda r: f"{max(r['stored']['teacher_epoch_seconds']):.3g} s; "
+        f"{FLOOR_SECONDS / max(r['stored']['teacher_epoch_seconds']):.0%} of the floor of {FLOOR_SECONDS} s; "
+        f"{r['stored']['teraflops_an_epoch'] / max(r['stored']['teacher_epoch_seconds']):.0f} TFLOP/s",
+        "Normalisation, ReLU and the optimiser read and write memory between the convolutions.",
+    ),
+    Line(
+        "GPU: 15 LeNet students from stored logits, 60 epochs", "stored", False, 60, fifteen_students,
+        lambda r: f"{fifteen_students(r):.3g} s (15 times the median of {len(r['stored']['lenet_run_seconds'])} runs, "
+        "evaluation included)",
+        "A step is one launch of a recorded graph.",
+    ),
+]  # fmt: skip
+
+
+def verdict(line: Line, r: Results) -> str:
+    value = line.value(r)
+    if value >= line.bound if line.at_least else value <= line.bound:
+        return "reached"
+    missing = abs(1 - value / line.bound)
+    return f"**falls short by {missing:.0%}.** {line.why}"
+
+
+def table(r: Results) -> list[str]:
+    rows = ["| what | asked for | measured: median (smallest to largest) | |", "|---|---|---|---|"]
+    for line in LINES:
+        bound = f"at {'least' if line.at_least else 'most'} {line.bound:g}"
+        if line.file in r:
+            rows.append(f"| {line.what} | {bound} | {line.words(r)} | {verdict(line, r)} |")
+        else:
+            rows.append(f"| {line.what} | {bound} | not measured | |")
+    return rows
+
+
+def stacks(r: Results) -> list[str]:
+    """Whether five students are trained faster together."""
+    if "students_stack" not in r:
+        return ["Not measured."]
+    result = r["students_stack"]
+    base = "one after another"
+    rows = [
+        f"{result['students']} LeNet students of one seed and {result['students']} teachers, {result['steps']} steps of "
+        f"{result['batch_size_timed']} images; one after another they take {r.spread('students_stack', base)}.",
+        "",
+        "| together, by | seconds | speed-up | weights differ by at most |",
+        "|---|---|---|---|",
+    ]
+    for name, difference in result["largest_difference_of_weights"].items():
+        spread, speed = r.spread("students_stack", name), r.ratios("students_stack", base, name)
+        rows.append(f"| {name} | {spread} | {speed} | {difference:.1g} |")
+    best = max(r.ratio("students_stack", base, name) for name in result["largest_difference_of_weights"])
+    saved = 1 - 1 / best
+    rows += [
+        "",
+        f"The best form {'saves' if saved > 0 else 'costs'} {abs(saved):.0%} of the time. `kdlib` has no stacks: "
+        "runs would have to be made, interrupted and taken up again in groups.",
+    ]
+    return rows
+
+
+def shared_pass(r: Results) -> list[str]:
+    """What one teacher pass for both reductions of an augmented student would save of the grid."""
+    if "stored" not in r:
+        return ["Not measured."]
+    s = r["stored"]
+    passes = s["augmented_student_epoch_seconds"] - s["clean_student_epoch_seconds"]
+    saved = passes * s["augmented_student_epochs"] / 2
+    return [
+        f"Students that augment their images share the augmented batch with one other: the one with the other reduction "
+        f"of the loss. An epoch of such a student takes {s['augmented_student_epoch_seconds']:.3g} s on the GPU, one of "
+        f"stored logits {s['clean_student_epoch_seconds']:.3g} s. Half of the difference, over the "
+        f"{s['augmented_student_epochs']} epochs of the grid's augmented LeNet students, is {saved:.0f} s, "
+        f"{saved / s['grid_seconds']:.0%} of its {s['grid_seconds']:.0f} s. That is not worth training two runs in one "
+        "loop, so each has its own.",
+    ]
+
+
+def accuracy(r: Results) -> list[str]:
+    if "students_accuracy" not in r:
+        return ["Not measured."]
+    result = r["students_accuracy"]
+    own, *_ = result["accuracy"].values()
+    text = (
+        f"After one epoch of {result['images']:,} images in batches of {result['batch_size']}, with the same rates, "
+        f"first weights and teacher, `kdlib` reaches a test accuracy of {min(own):.1%} to {max(own):.1%} in "
+        f"{len(own)} orders of the images"
+    )
+    others = [f"{name} {values[0]:.1%}" for name, values in result["accuracy"].items() if name != "kdlib"]
+    return [f"{text}; {', '.join(others)} in one."]
+
+
+def machines(r: Results) -> list[str]:
+    rows = ["| results | machine | versions | date, commit | cores used by others |", "|---|---|---|---|---|"]
+    for name, content in r.files.items():
+        m = content["machine"]
+        versions = f"Python {m['python']}, PyTorch {m['torch']}, torchvision {m['torchvision']}, NumPy {m['numpy']}"
+        where = f"{m['processor']}, {m['cores']} cores, {m['threads']} threads"
+        where = f"runs made on {', '.join(content['devices'])}" if name == "stored" else where
+        used = "" if name == "stored" else f"{m['cores_used_by_others']:.0%}"
+        rows.append(f"| `{name}.json` | {where} | {versions} | {m['date']}, `{m['commit']}` | {used} |")
+    return rows
+
+
+def page(r: Results) -> str:
+    grid = "Not measured."
+    if "stored" in r:
+        grid = f"The {r['stored']['grid_runs']} runs of the `paper` edition took {r['stored']['grid_seconds']:.0f} s in all."
+    parts = [
+        "# Benchmarks",
+        "",
+        "Written by `report.py` from `results/`; each script says at its top how it is called. Sides are timed in turn, "
+        f"after a warm-up; a slow side is timed on a few steps, scaled to an epoch. {grid} The GPU's lines are read from "
+        "the histories of those runs.",
+        "",
+        *table(r),
+        "",
+        "The usual loop reads images through PIL in a `DataLoader`, in float32, with the teacher in every step. torchdistill "
+        "is installed by the scripts, each version in a folder of its own beside the system's temporary files.",
+        "",
+        "## The same accuracy",
+        "",
+        *accuracy(r),
+        "",
+        "## Students together",
+        "",
+        *stacks(r),
+        "",
+        "## One teacher pass for several students",
+        "",
+        *shared_pass(r),
+        "",
+        "## Machines",
+        "",
+        *machines(r),
+        "",
+    ]
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    (HERE / "README.md").write_text(page(Results(HERE / "results")))

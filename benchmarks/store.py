@@ -1,0 +1,75 @@
+"""Reading what is there: `runs.ensure` on stored runs, and every notebook executed from the published edition's.
+
+    python benchmarks/store.py runs                     # results/store.json
+    python benchmarks/store.py notebooks [REPEATS]      # results/notebooks.json
+"""
+
+import dataclasses
+import itertools
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import timing
+from kdlib import report, runs, study
+from timing import alternate, keep
+
+ASKED = 300
+STORES = (300, 600, 1200)  # runs in the store when 100 of them are asked for
+
+
+def published() -> list[runs.Spec]:
+    """The specs of the published edition's runs, each once."""
+    specs = [spec for chapter in study.CHAPTERS for spec in study.CHAPTERS[chapter](study.settings(chapter, "paper"))]
+    return list({runs.key(spec): spec for spec in specs}.values())
+
+
+def fill(store: Path, count: int) -> list[runs.Spec]:
+    """A store of `count` runs: the published ones under new seeds, their files linked."""
+    made = []
+    for i, spec in zip(range(count), itertools.cycle(published())):
+        copy = dataclasses.replace(spec, seed=1000 + i)
+        folder = store / runs.key(copy)
+        folder.mkdir()
+        for file in runs.Run(spec).folder.iterdir():
+            if file.name != "spec.json":
+                (folder / file.name).symlink_to(file)
+        runs.write_json(folder / "spec.json", runs.canonical(copy))
+        made.append(copy)
+    return made
+
+
+def time_store() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        stores = {}
+        for count in STORES:
+            path = Path(folder) / str(count)
+            path.mkdir()
+            stores[count] = (path, fill(path, count))
+
+        def ensure(count: int, asked: int) -> float:
+            path, specs = stores[count]
+            os.environ["KDLIB_RUNS"] = str(path)
+            return timing.seconds(lambda: runs.ensure(specs[:asked]))
+
+        sides = {"300 asked for": lambda: ensure(STORES[0], ASKED)}
+        sides |= {f"100 of {count}": lambda count=count: ensure(count, 100) for count in STORES}
+        found = alternate(sides)
+    del os.environ["KDLIB_RUNS"]
+    keep("store", runs=ASKED, seconds=found)
+
+
+def execute_all() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for chapter in report.find_chapters().values():
+            given = report.checked_parameters(chapter, "paper", {})
+            report.execute(chapter, given, Path(folder) / chapter.source.name, "")
+
+
+def time_notebooks(repeats: int = timing.REPEATS) -> None:
+    keep("notebooks", seconds=alternate({"all notebooks": lambda: timing.seconds(execute_all)}, repeats))
+
+
+if __name__ == "__main__":
+    {"runs": time_store, "notebooks": time_notebooks}[sys.argv[1]](*map(int, sys.argv[2:]))

@@ -1,0 +1,57 @@
+"""Times of the published edition's runs, as the store holds them: epochs on a GPU, and the whole grid.
+
+    python benchmarks/stored.py     # results/stored.json
+"""
+
+import statistics
+from collections.abc import Iterable
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import timing  # noqa: F401  puts the project's folder on the path
+from kdlib import models
+from kdlib.runs import Run, Student, Teacher
+from store import published
+from timing import keep
+
+
+def epoch_seconds(made: Iterable[Run]) -> list[float]:
+    """Each run's median epoch: the first one holds the compilation."""
+    return [round(float(run.history.seconds.median()), 4) for run in made]
+
+
+def teraflops_an_epoch(images: int) -> float:
+    """Forward and backward of `images` images through ResNet-18 of width 64; backward is twice the forward."""
+    model = models.build("resnet18")
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, 32, 32))
+    return 3 * counter.get_total_flops() * images / 1e12
+
+
+def main() -> None:
+    made = [Run(spec) for spec in published() if spec.dataset == "cifar10" and spec.recipe.epochs]
+    teachers = [run for run in made if isinstance(run.spec, Teacher) and run.spec.model == "resnet18"]
+    lenets = [run for run in made if isinstance(run.spec, Student) and run.spec.model == "lenet"]
+    clean = [run for run in lenets if not run.spec.augmentations]
+    augmented = [run for run in lenets if run.spec.augmentations]
+    crop_flip = [run for run in teachers if run.spec.augmentations == ("crop_flip",)]
+    batch_size = crop_flip[0].spec.recipe.batch_size
+    keep(
+        "stored",
+        devices=sorted({Run(spec).metrics["provenance"]["device"] for spec in published()}),
+        batch_size=batch_size,
+        teacher_epoch_seconds=epoch_seconds(crop_flip),
+        teraflops_an_epoch=round(teraflops_an_epoch(50_000 // batch_size * batch_size), 2),
+        lenet_run_seconds=[run.metrics["provenance"]["seconds"] for run in clean],
+        lenet_epochs=clean[0].spec.recipe.epochs,
+        clean_student_epoch_seconds=statistics.median(epoch_seconds(clean)),
+        augmented_student_epoch_seconds=statistics.median(epoch_seconds(augmented)),
+        augmented_student_epochs=sum(run.spec.recipe.epochs for run in augmented),
+        grid_runs=len(published()),
+        grid_seconds=round(sum(Run(spec).metrics["provenance"]["seconds"] for spec in published()), 1),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""A LeNet student of a ResNet-18 (width 64) teacher: seconds an epoch of 50,000 images, ours and others'.
+
+    python benchmarks/students.py {bare | cached | usual | stack | accuracy}   # results/students_<part>.json
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+
+import timing
+from kdlib import augment, models, train
+from peers import torchdistill_loop, usual
+from stacked import Stack
+from timing import KD, alternate, keep, recipe
+
+BATCH_SIZE = 256
+STEPS = 50_000 // BATCH_SIZE
+
+
+def ours(training_set: train.TrainingSet, logits: torch.Tensor) -> float:
+    """Seconds of one epoch of `train.fit` from stored logits, whatever else it does counted."""
+    model = models.build("lenet")
+    return timing.seconds(lambda: train.fit(model, training_set, recipe(BATCH_SIZE), teacher=logits, distillation=KD))
+
+
+def bare(batches: list[tuple]) -> float:
+    """Seconds of forward, backward and step alone, on batches made before."""
+    model = models.build("lenet")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    started = time.perf_counter()
+    for x, labels, logits in batches:
+        optimizer.zero_grad()
+        usual.kd_loss(model(x), logits, labels).backward()
+        optimizer.step()
+    return time.perf_counter() - started
+
+
+def against_bare() -> dict:
+    training_set, logits = timing.cifar10(), timing.stored_logits()
+    made = [
+        (augment.normalise(x, training_set.mean, training_set.std).contiguous(), y, z)
+        for x, y, z in zip(*(t.split(BATCH_SIZE) for t in (training_set.images, training_set.labels, logits)))
+    ][:STEPS]
+    return {"seconds": alternate({"kdlib": lambda: ours(training_set, logits), "bare": lambda: bare(made)})}
+
+
+def fewer(seconds: float, steps: int) -> float:
+    """Seconds of `steps` steps scaled to an epoch."""
+    return seconds * STEPS / steps
+
+
+def fastest(workers: dict[int, float]) -> int:
+    return min(workers, key=workers.get)
+
+
+def against_cache(version: str = "1.1.4", steps: int = 40) -> dict:
+    training_set, logits = timing.cifar10(), timing.stored_logits()
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder)
+        torchdistill_loop.write_cache(cache, logits)
+
+        def theirs(workers: int, steps: int = steps) -> float:
+            result = torchdistill_loop.run(version, 50_000, BATCH_SIZE, steps, workers, cache)
+            return fewer(result["seconds"], steps)
+
+        tuned = {workers: theirs(workers, 15) for workers in (0, 1, 2)}
+        sides = {"kdlib": lambda: ours(training_set, logits), f"torchdistill {version}": lambda: theirs(fastest(tuned))}
+        found = alternate(sides)
+    return {"workers": fastest(tuned), "steps": steps, "seconds": found}
+
+
+def against_teacher_in_the_loop(version: str = "1.1.5", steps: int = 3) -> dict:
+    training_set, logits = timing.cifar10(), timing.stored_logits()
+    teacher = models.build("resnet18")
+    images = usual.Images(training_set.images, training_set.labels, training_set.mean, training_set.std)
+
+    def usually(workers: int) -> float:
+        student = models.build("lenet")
+        loss = usual.distil(student, teacher)
+        return fewer(usual.train(student, loss, images, BATCH_SIZE, steps, workers, lambda step: 0.05), steps)
+
+    def theirs(workers: int) -> float:
+        return fewer(torchdistill_loop.run(version, 50_000, BATCH_SIZE, steps, workers, None)["seconds"], steps)
+
+    tuned = {workers: usually(workers) for workers in (0, 1, 2)}
+    sides = {
+        "kdlib": lambda: ours(training_set, logits),
+        "usual loop": lambda: usually(fastest(tuned)),
+        f"torchdistill {version}": lambda: theirs(fastest(tuned)),
+    }
+    return {"workers": fastest(tuned), "steps": steps, "seconds": alternate(sides)}
+
+
+def accuracy(images: int = 4000, batch_size: int = 50) -> dict:
+    """Test accuracy after one epoch on fewer images and smaller batches, with the same rates and the same teacher."""
+    training_set, asked = timing.cifar10(images), recipe(batch_size)
+    steps = images // batch_size
+    teacher = models.build("resnet18").eval()
+    logits, _ = train.infer(teacher, training_set.images, training_set.mean, training_set.std, batch_size=250)
+    scores: dict[str, list[float]] = {"kdlib": []}
+    for seed in range(5):
+        student = models.build("lenet")
+        with timing.silent():
+            train.fit(student, training_set, asked, teacher=logits, distillation=KD, seed=seed)
+        scores["kdlib"].append(timing.test_accuracy(student))
+    student = models.build("lenet")
+    seen = usual.Images(training_set.images, training_set.labels, training_set.mean, training_set.std)
+    rate = lambda step: asked.learning_rate(step, steps)  # noqa: E731
+    usual.train(student, usual.distil(student, teacher), seen, batch_size, steps, 1, rate, warmup=0)
+    scores["usual loop"] = [timing.test_accuracy(student)]
+    with tempfile.TemporaryDirectory() as folder:
+        torchdistill_loop.write_cache(Path(folder), logits)
+        for version, cache in (("1.1.4", Path(folder)), ("1.1.5", None)):
+            result = torchdistill_loop.run(version, images, batch_size, steps, 1, cache, score=True)
+            scores[f"torchdistill {version}"] = [result["accuracy"]]
+    return {"images": images, "batch_size": batch_size, "accuracy": scores}
+
+
+def together(students: int = 5, steps: int = 40) -> dict:
+    """Five students of five teachers that share seed and order, as one stack and one after another."""
+    training_set = timing.cifar10(steps * BATCH_SIZE)
+    draws = torch.Generator().manual_seed(0)
+    base = timing.stored_logits()[: steps * BATCH_SIZE]
+    logits = torch.stack([base + torch.randn(base.shape, generator=draws) for _ in range(students)])
+    asked = recipe(BATCH_SIZE)
+    alone = [models.build("lenet") for _ in range(students)]
+
+    def one_after_another() -> float:
+        def fit() -> None:
+            for i in range(students):
+                alone[i] = models.build("lenet")
+                train.fit(alone[i], training_set, asked, teacher=logits[i], distillation=KD)
+
+        return timing.seconds(fit)
+
+    stacks = {name: Stack(students, asked, form) for name, form in Stack.FORMS.items()}
+    def stacked(stack: Stack) -> float:
+        return timing.seconds(lambda: stack.fit(training_set, logits))
+
+    sides = {name: lambda stack=stack: stacked(stack) for name, stack in stacks.items()}
+    found = alternate({"one after another": one_after_another} | sides)
+    apart = {
+        name: max(
+            float((stack.parameters[key][i] - value).detach().abs().max())
+            for i in range(students)
+            for key, value in alone[i].named_parameters()
+        )
+        for name, stack in stacks.items()
+    }
+    return {"students": students, "steps": steps, "seconds": found, "largest_difference_of_weights": apart}
+
+
+PARTS = {
+    "bare": against_bare,
+    "cached": against_cache,
+    "usual": against_teacher_in_the_loop,
+    "accuracy": accuracy,
+    "stack": together,
+}
+
+if __name__ == "__main__":
+    part = sys.argv[1]
+    keep(f"students_{part}", batch_size_timed=BATCH_SIZE, **PARTS[part]())

@@ -1,0 +1,124 @@
+"""What every benchmark shares: the data, sides timed in turn, and results kept as JSON with the machine's name."""
+
+import contextlib
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+sys.path.insert(0, str(HERE.parent))
+
+from kdlib import data, runs, train  # noqa: E402  after the project's folder is on the path
+
+KD = train.Distillation(temperature=20.0, kd_weight=0.5, direction="teacher_student", reduction="batchmean")
+REPEATS = 5
+
+
+def recipe(batch_size: int, precision: str = "float32", epochs: int = 1) -> train.Recipe:
+    """The `cpu` edition's recipe of LeNet, with another size of batch or precision where asked for."""
+    return train.Recipe(epochs, batch_size, peak_lr=0.05, weight_decay=5e-4, precision=precision, clip_norm=2.0)
+
+
+def cifar10(images: int = 50_000) -> train.TrainingSet:
+    whole = data.load("cifar10")
+    return train.to_device(whole.train.images[:images], whole.train.labels[:images], whole.mean, whole.std, "cpu")
+
+
+def stored_logits() -> torch.Tensor:
+    """Logits (50,000, 10) of the published edition's baseline teacher, ResNet-18 of width 64."""
+    path = next(runs.store().glob("cifar10-resnet18-none-s0-*/train_logits.npz"))
+    return torch.as_tensor(np.load(path)["logits"].astype(np.float32))
+
+
+def test_accuracy(model: torch.nn.Module) -> float:
+    whole = data.load("cifar10")
+    images, labels = torch.as_tensor(whole.test.images), torch.as_tensor(whole.test.labels)
+    mean, std = torch.tensor(whole.mean, dtype=torch.float32), torch.tensor(whole.std, dtype=torch.float32)
+    logits, _ = train.infer(model, images, mean, std)
+    return float((logits.argmax(1) == labels).float().mean())
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    with silent():
+        work()
+    return time.perf_counter() - started
+
+
+def alternate(sides: dict[str, Callable[[], float]], repeats: int = REPEATS) -> dict[str, list[float]]:
+    """Seconds of each side, asked for in turn; a first round warms up and is not counted."""
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    for i in range(repeats + 1):
+        for name, measure in sides.items():
+            value = measure()
+            if i:
+                found[name].append(round(value, 6))
+                print(f"{name}: {value:.3f} s", flush=True)
+    first = statistics.median(next(iter(found.values())))
+    for name, values in found.items():
+        print(f"{name}: median {statistics.median(values):.3f} s, ratio {statistics.median(values) / first:.2f}")
+    return found
+
+
+def machine() -> dict[str, Any]:
+    names = [line.partition(":")[2].strip() for line in cpuinfo() if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in ("torch", "torchvision", "numpy")},
+        "commit": runs.commit(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+def cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def processor_seconds() -> tuple[float, float]:
+    """Seconds of all cores in use since the start of the machine (Linux), and those of this process and its children."""
+    own = sum(os.times()[:4])
+    path = Path("/proc/stat")
+    if not path.exists():
+        return own, own
+    user, nice, system = map(int, path.read_text().split()[1:4])
+    return (user + nice + system) / os.sysconf("SC_CLK_TCK"), own
+
+
+STARTED = time.monotonic(), processor_seconds()
+
+
+def others() -> float:
+    """The share of the cores that other processes have used since this one started."""
+    used, own = processor_seconds()
+    other = (used - STARTED[1][0]) - (own - STARTED[1][1])
+    return round(max(other, 0) / (time.monotonic() - STARTED[0]) / (os.cpu_count() or 1), 3)
+
+
+def keep(name: str, **measured: Any) -> None:
+    """Write results/<name>.json."""
+    RESULTS.mkdir(exist_ok=True)
+    content = {"machine": machine() | {"cores_used_by_others": others()}, **measured}
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
