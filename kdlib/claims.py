@@ -35,7 +35,7 @@ from scipy.special import entr
 from kdlib import KdlibError, metrics, paper, stats
 from kdlib.runs import Run, Student, Teacher, mark
 from kdlib.stats import Interval, Quantity
-from kdlib.tables import Markdown, arm_name, class_gram, directive, links, name_of_test_set, network_name
+from kdlib.tables import NO_BREAK, Markdown, arm_name, class_gram, directive, links, name_of_test_set, network_name
 
 REDUCTIONS = {"batchmean": "as the paper writes the loss", "mean": "as the released code computes it"}
 CHAPTERS = ("teachers", "students", "ablation", "mnist")  # whose runs the claims are judged on
@@ -206,7 +206,7 @@ ACCURACY = Measure("accuracy", accuracy, "test", "accuracy")
 SHIFTED = Measure("accuracy under shift", shifted_accuracy, "shifted", "accuracy")
 LOSS = Measure("test loss", test_loss, "test", "loss")
 CALIBRATION = Measure("ECE", calibration_error, "test", "ece")
-SEPARABILITY = Measure("S_f", class_separability, "test", "class_separability")
+SEPARABILITY = Measure("$S_f$", class_separability, "test", "class_separability")
 DISCRIMINATION = Measure("discrimination", table_discrimination, None, "discrimination")
 KL_OFF_DIAGONAL = Measure("class KL from people, off the diagonal", kl_off_diagonal)
 HUMAN_ORDER = Measure("rank correlation with people, off the diagonal", human_order)
@@ -464,11 +464,11 @@ def declare() -> tuple[Claim, ...]:
         ),
         Claim(
             9,
-            "S_f of every augmented teacher is above the baseline's; S_f of MixUp's and CutMix's students is the "
+            "$S_f$ of every augmented teacher is above the baseline's; $S_f$ of MixUp's and CutMix's students is the "
             "lowest.",
             "Table 4",
             "05_dichotomy",
-            "S_f of the teacher of each augmentation is above the baseline's; S_f of the students of MixUp and of "
+            "$S_f$ of the teacher of each augmentation is above the baseline's; $S_f$ of the students of MixUp and of "
             "CutMix teachers is below that of each of the three other arms, LeNet and AlexNet.",
             (
                 *differences(s_teacher, "above", reversed(AUGMENTED)),
@@ -726,8 +726,8 @@ def verdict(findings: Iterable[Finding]) -> str:
 
 def verdict_table(judgements: Sequence[Judgement], name: str = "tab-verdicts") -> Markdown:
     """One row a claim: its first effect in the paper and here, how its effects speak, and the verdicts."""
-    header = ["", "Claim", "First effect", "Paper", "Formula", "Released code", "Seeds"]
-    align = ["---:", ":---", ":---", "---:", ":---", ":---", "---:"]
+    header = ["", "Claim, and its first effect", "Paper", "Formula", "Released code", "Seeds"]
+    align = ["---:", ":---", "---:", ":---", ":---", "---:"]
     rows, data = [], []
     for claim, cases in grouped(judgements):
         cells = [shown_case(case) for case in cases]
@@ -739,8 +739,7 @@ def verdict_table(judgements: Sequence[Judgement], name: str = "tab-verdicts") -
         ]
         rows.append([
             str(claim.id),
-            f"{claim.statement} [{claim.source}]({claim.page}.ipynb)",
-            claim.effects[0].title,
+            f"{claim.statement} [{claim.source}]({claim.page}.ipynb)<br>*{claim.effects[0].title}*",
             shown(claim.effects[0].paper()),
             *(cells if claim.of_students else [*cells, "no student"]),
             " / ".join(str(n) for n in sorted({n for case in cases for n in case.seeds})) or "–",
@@ -795,7 +794,8 @@ def shown_case(case: Judgement) -> str:
     if case.verdict == NOT_RUN:
         return f"**{NOT_RUN}**: {case.why_not}"
     tally = f"{case.count(FOR)} for, {case.count(AGAINST)} against, {case.count(OPEN)} open"
-    return f"**{case.verdict}**<br>{shown_interval(case.findings[0].interval)}<br>{tally}"
+    lines = (f"**{case.verdict}**", shown_interval(case.findings[0].interval), tally)
+    return "<br>".join(line.replace(" (", "<br>(").replace(" ", NO_BREAK) for line in lines)
 
 
 def caption(judgements: Sequence[Judgement]) -> str:

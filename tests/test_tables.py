@@ -316,7 +316,8 @@ def csv_of(text: str) -> pd.DataFrame:
 def test_a_row_links_to_the_runs_that_it_is_of(full):
     frame, gap = tables.table1_students(full.students, "lenet"), tables.NO_BREAK
     by_arm = {form: tables.students_by_arm(full.students, "lenet", form)["cutmix"] for form in ("batchmean", "mean")}
-    forms = [f",{gap}".join(f"[{run.spec.seed}](run:{runs.mark(run.key)})" for run in group) for group in by_arm.values()]
+    one = [[f"[{run.spec.seed}](run:{runs.mark(run.key)})" for run in group] for group in by_arm.values()]
+    forms = [f",{gap}".join(links) for links in one]
     lines = [line for line in tables.render(frame, "C.", "t").splitlines() if "| CutMix |" in line]
     assert len(lines) == 4 and all(line.endswith(f"| {f'{gap}/{gap}'.join(forms)} |") for line in lines)
     few = chapter("students", seeds=[0], augmentations=["none"], students=["lenet"])
