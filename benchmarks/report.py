@@ -274,6 +274,8 @@ def page(r: Results) -> str:
         "",
         "## Machines",
         "",
+        "Where others used more than a tenth of the cores, times are too long and their spread wide: only ratios count.",
+        "",
         *machines(r),
         "",
     ]
