@@ -182,8 +182,8 @@ def stacks(r: Results) -> list[str]:
     result = r["students_stack"]
     base = "one after another"
     rows = [
-        f"{result['students']} LeNet students of one seed and {result['students']} teachers, {result['steps']} steps of "
-        f"{result['batch_size_timed']} images; one after another they take {r.spread('students_stack', base)}.",
+        f"{result['students']} LeNet students of one seed and {result['students']} teachers, {result['steps']} steps "
+        f"of {result['batch_size_timed']} images; one after another they take {r.spread('students_stack', base)}.",
         "",
         "| together, by | seconds | speed-up | weights differ by at most |",
         "|---|---|---|---|",
@@ -195,8 +195,10 @@ def stacks(r: Results) -> list[str]:
     saved = 1 - 1 / best
     rows += [
         "",
-        f"The best form {'saves' if saved > 0 else 'costs'} {abs(saved):.0%} of the time. `kdlib` has no stacks: "
-        "runs would have to be made, interrupted and taken up again in groups.",
+        f"The best form {'saves' if saved > 0 else 'costs'} {abs(saved):.0%} of the time of these students. `kdlib` "
+        "has no stacks: a run's last digits would depend on which others were made beside it, as the differences of "
+        "weights show, so that no run could be made again bit for bit from what it is known by; and runs would have to be "
+        "interrupted and taken up again in groups.",
     ]
     return rows
 
@@ -209,9 +211,9 @@ def shared_pass(r: Results) -> list[str]:
     passes = s["augmented_student_epoch_seconds"] - s["clean_student_epoch_seconds"]
     saved = passes * s["augmented_student_epochs"] / 2
     return [
-        f"Students that augment their images share the augmented batch with one other: the one with the other reduction "
-        f"of the loss. An epoch of such a student takes {s['augmented_student_epoch_seconds']:.3g} s on the GPU, one of "
-        f"stored logits {s['clean_student_epoch_seconds']:.3g} s. Half of the difference, over the "
+        f"Students that augment their images share the augmented batch with one other: the one with the other "
+        f"reduction of the loss. An epoch of such a student takes {s['augmented_student_epoch_seconds']:.3g} s on the "
+        f"GPU, one of stored logits {s['clean_student_epoch_seconds']:.3g} s. Half of the difference, over the "
         f"{s['augmented_student_epochs']} epochs of the grid's augmented LeNet students, is {saved:.0f} s, "
         f"{saved / s['grid_seconds']:.0%} of its {s['grid_seconds']:.0f} s. That is not worth training two runs in one "
         "loop, so each has its own.",
@@ -247,18 +249,19 @@ def machines(r: Results) -> list[str]:
 def page(r: Results) -> str:
     grid = "Not measured."
     if "stored" in r:
-        grid = f"The {r['stored']['grid_runs']} runs of the `paper` edition took {r['stored']['grid_seconds']:.0f} s in all."
+        stored = r["stored"]
+        grid = f"The {stored['grid_runs']} runs of the `paper` edition took {stored['grid_seconds']:.0f} s in all."
     parts = [
         "# Benchmarks",
         "",
-        "Written by `report.py` from `results/`; each script says at its top how it is called. Sides are timed in turn, "
-        f"after a warm-up; a slow side is timed on a few steps, scaled to an epoch. {grid} The GPU's lines are read from "
-        "the histories of those runs.",
+        "Written by `report.py` from `results/`; each script says at its top how it is called. Sides are timed in "
+        f"turn, after a warm-up; a slow side is timed on a few steps, scaled to an epoch. {grid} The GPU's lines are read "
+        "from the histories of those runs.",
         "",
         *table(r),
         "",
-        "The usual loop reads images through PIL in a `DataLoader`, in float32, with the teacher in every step. torchdistill "
-        "is installed by the scripts, each version in a folder of its own beside the system's temporary files.",
+        "The usual loop reads images through PIL in a `DataLoader`, in float32, with the teacher in every step. "
+        "torchdistill is installed by the scripts, each version in a folder of its own beside the system's temporary files.",
         "",
         "## The same accuracy",
         "",
@@ -274,7 +277,7 @@ def page(r: Results) -> str:
         "",
         "## Machines",
         "",
-        "Where others used more than a tenth of the cores, times are too long and their spread wide: only ratios count.",
+        "Where others used more than a tenth of the cores, times are too long and spread widely: only ratios count.",
         "",
         *machines(r),
         "",

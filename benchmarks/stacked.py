@@ -1,6 +1,6 @@
 """Several LeNets as one network: stacked weights, trained on the same images with a teacher each.
 
-It stands here and not in `kdlib`, since on the processors measured it does not pay.
+It stands here and not in `kdlib`: what it saves is measured, and small beside what it would cost (`report.py`).
 """
 
 from collections.abc import Callable

@@ -98,7 +98,7 @@ def cpuinfo() -> list[str]:
 
 
 def processor_seconds() -> tuple[float, float]:
-    """Seconds of all cores in use since the start of the machine (Linux), and those of this process and its children."""
+    """Seconds of all cores in use since the machine's start (Linux), and those of this process and its children."""
     own = sum(os.times()[:4])
     path = Path("/proc/stat")
     if not path.exists():

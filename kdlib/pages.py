@@ -18,6 +18,7 @@ from kdlib.tables import MISSING, NOT_RUN, directive, listing, name_of_test_set
 
 ROOT = Path(__file__).resolve().parent.parent
 COSTS = ROOT / "book" / "costs.json"  # written by benchmarks/costs.py
+AGAIN = ROOT / "book" / "again.json"  # written by python -m kdlib again --json
 ALL_CINIC = 70_000  # images of CINIC-10's ImageNet part in its test fold
 
 
@@ -118,6 +119,26 @@ def shown_time(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+# ---------------------------------------------------------------- made again
+
+
+def made_again() -> str:
+    """How published runs came out when they were trained again: what `python -m kdlib again --json` said."""
+    if not AGAIN.is_file():
+        return f"Runs of the published edition, trained again: {NOT_RUN}."
+    header = ["Run", "Then", "Now", "Same class", "Accuracy then", "now", "Bit for bit"]
+    lines = [header, [":---"] * 3 + ["---:"] * 3 + [":---"]]
+    for one in json.loads(AGAIN.read_text()):
+        lines.append([
+            f"`{one['key']}`", one["device_then"], one["device_now"], f"{one['agreement']:.1%}",
+            f"{one['accuracy_then']:.4f}", f"{one['accuracy_now']:.4f}", "yes" if one["identical"] else "no",
+        ])  # fmt: skip
+    return directive(lines, "Stored runs trained again, on the test images.", "tab-again")
+
+
+made_again.reads = (AGAIN,)
 
 
 # ---------------------------------------------------------------- data

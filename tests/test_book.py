@@ -1,5 +1,6 @@
 """The published book: its executed notebooks, its prose and its built pages; and that each gate fails on a fault."""
 
+import json
 from pathlib import Path
 
 import gates
@@ -7,7 +8,7 @@ import nbformat
 import pytest
 from gates import ROOT, read_notebook
 
-from kdlib import models, report
+from kdlib import data, models, report
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXECUTED = sorted((ROOT / "book").glob("*.ipynb"))
@@ -26,6 +27,14 @@ METHOD = {
     "Nesterov momentum 0.9": "the recipe in kdlib.train",
     "1.3 times as many parameters": "kdlib.models: checked below",
     "Python 3.11": "pyproject.toml, requires-python",
+    "Lines: 95 % intervals": "the level of kdlib.stats",
+    "archive of 0.7 GB": "kdlib.data.CINIC10_ARCHIVE: checked below",
+    "All 50,000, in the original order": "CIFAR-10's size; kdlib.data refuses another",
+    "All 10,000, in the original order": "the same",
+    "The first 1,000 are exact": "how the copy of the test images came about",
+    "A sample of 1,531 images": "the runs' provenance: checked below",
+    "The paper used the 70,000 ImageNet images": "kdlib.data.CINIC10_IMAGES: checked below",
+    "at most 200 of the 10,000 images": "how the copy of the test images came about",
 }
 
 
@@ -76,6 +85,12 @@ def test_every_allowed_constant_is_in_use():
     texts += [path.read_text(encoding="utf-8") for path in PROSE if path.suffix == ".md"]
     prose = " ".join(" ".join(part for text in texts for part in gates.prose_of(text)).split())
     assert [phrase for phrase in METHOD if phrase not in prose] == []
+
+
+def test_the_data_are_as_large_as_the_text_says():
+    assert f"{data.CINIC10_ARCHIVE.size / 1e9:.1f}" == "0.7" and data.CINIC10_IMAGES == 70_000
+    scores = [json.loads(path.read_text()) for path in ROOT.glob("runs/cifar10-*/metrics.json")]
+    assert scores and all("1,531" in one["provenance"]["shifted"] for one in scores)
 
 
 def test_alexnet_has_as_many_times_the_parameters_as_the_text_says():

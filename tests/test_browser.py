@@ -108,7 +108,7 @@ def test_the_search_finds_a_word_from_disk(site, open_page):
 @pytest.mark.parametrize("device", WIDTHS)
 def test_the_theme_switch_works_and_the_choice_stays(site, open_page, device):
     page, faults = open_page("light", device)
-    page.goto((site / "intro.html").as_uri())
+    page.goto((site / "00_intro.html").as_uri())
     seen = []
     for _ in range(3):
         page.locator("button.theme-switch-button:visible").first.click()

@@ -56,7 +56,8 @@ def cutmix(model: nn.Module) -> Callable:
         lam = float(torch.rand(()))
         half = int(32 * (1 - lam) ** 0.5) // 2
         row, column = torch.randint(0, 32, (2,)).tolist()
-        top, bottom, left, right = max(row - half, 0), min(row + half, 32), max(column - half, 0), min(column + half, 32)
+        top, bottom = max(row - half, 0), min(row + half, 32)
+        left, right = max(column - half, 0), min(column + half, 32)
         partner = torch.randperm(len(x))
         x[:, :, top:bottom, left:right] = x[partner, :, top:bottom, left:right]
         lam = 1 - (bottom - top) * (right - left) / 1024
