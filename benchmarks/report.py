@@ -197,8 +197,8 @@ def stacks(r: Results) -> list[str]:
         "",
         f"The best form {'saves' if saved > 0 else 'costs'} {abs(saved):.0%} of the time of these students. `kdlib` "
         "has no stacks: a run's last digits would depend on which others were made beside it, as the differences of "
-        "weights show, so that no run could be made again bit for bit from what it is known by; and runs would have to be "
-        "interrupted and taken up again in groups.",
+        "weights show, so that no run could be made again bit for bit from what it is known by; and runs would have to "
+        "be interrupted and taken up again in groups.",
     ]
     return rows
 
@@ -255,13 +255,14 @@ def page(r: Results) -> str:
         "# Benchmarks",
         "",
         "Written by `report.py` from `results/`; each script says at its top how it is called. Sides are timed in "
-        f"turn, after a warm-up; a slow side is timed on a few steps, scaled to an epoch. {grid} The GPU's lines are read "
-        "from the histories of those runs.",
+        f"turn, after a warm-up; a slow side is timed on a few steps, scaled to an epoch. {grid} The GPU's lines are "
+        "read from the histories of those runs.",
         "",
         *table(r),
         "",
         "The usual loop reads images through PIL in a `DataLoader`, in float32, with the teacher in every step. "
-        "torchdistill is installed by the scripts, each version in a folder of its own beside the system's temporary files.",
+        "torchdistill is installed by the scripts, each version in a folder of its own beside the system's temporary "
+        "files.",
         "",
         "## The same accuracy",
         "",
