@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+import timing  # noqa: F401  puts the project's folder on the path
 from kdlib import pages
 
 

@@ -1,7 +1,7 @@
 """Train a stored run again and tell how the two differ: what `python -m kdlib again KEY` does.
 
-On the machine type that made it, a run on one device comes out bit for bit. Elsewhere every sum is rounded in another
-order, training carries that on, and what can be expected is a network as good, not the same one.
+On the machine type that made it, with the same packages and threads, a run comes out bit for bit. Elsewhere every sum
+is rounded in another order, training carries that on, and what can be expected is a network as good, not the same one.
 """
 
 import os
@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from kdlib import runs
 from kdlib.runs import Run, Student
@@ -51,15 +52,19 @@ class Comparison:
 def again(name: str, device: str) -> Comparison:
     """Train the stored run with the key `name` again on `device`, aside, and compare; the store stays as it is.
 
-    A student learns from its teacher's stored logits; one whose images are augmented needs the teacher's weights,
-    and raises `RunError` where they are missing.
+    On the CPU it gets as many threads as then, if it was made on one. A student learns from its teacher's stored
+    logits; one whose images are augmented needs the teacher's weights, and raises `RunError` where they are missing.
     """
     then = runs.find(name)
     then.check()
     needed = [Run(then.spec.teacher)] if isinstance(then.spec, Student) else []
     for teacher in needed:
         teacher.check()
-    with store_aside([teacher.folder for teacher in needed]):
+        if then.spec.augmentations:
+            teacher.network()  # its weights must be there
+    made = then.metrics["provenance"]
+    threads = made["threads"] if device == "cpu" and made["device"].endswith("CPU") else torch.get_num_threads()
+    with store_aside([teacher.folder for teacher in needed]), runs.threads(threads):
         (now,) = runs.ensure([then.spec], device=device)
         a, b = (run.predictions["test_logits"] for run in (then, now))
         return Comparison(

@@ -33,9 +33,11 @@ import pandas as pd
 from scipy.special import entr
 
 from kdlib import KdlibError, metrics, paper, stats
-from kdlib.runs import Run, Student, Teacher, mark
+from kdlib.runs import Run, Student, Teacher
 from kdlib.stats import Interval, Quantity
-from kdlib.tables import NO_BREAK, Markdown, arm_name, class_gram, directive, links, name_of_test_set, network_name
+from kdlib.tables import (
+    NO_BREAK, Markdown, arm_name, class_gram, directive, links, marks, name_of_test_set, network_name,
+)  # fmt: skip
 
 REDUCTIONS = {"batchmean": "as the paper writes the loss", "mean": "as the released code computes it"}
 CHAPTERS = ("teachers", "students", "ablation", "mnist")  # whose runs the claims are judged on
@@ -683,9 +685,9 @@ def decide(
             compared[columns] = compare(columns, arms, seeds, runs, measured), arms
         of, arms = compared[columns]
         places = [(c, arm) for _, arm, c in effect.terms] or [(c, arm) for c in columns for arm in arms]
-        marks = (" ".join(mark(runs[column, arm, seed].key) for seed in seeds) for column, arm in places)
+        compared_runs = (marks(runs[column, arm, seed] for seed in seeds) for column, arm in places)
         finding = effect.find(of, arms, columns, len(claim.effects))
-        findings.append(replace(finding, runs=tuple(dict.fromkeys(marks))))
+        findings.append(replace(finding, runs=tuple(dict.fromkeys(compared_runs))))
     test_set = name_of_test_set(next(iter(runs.values())).spec.dataset, "test")
     return Judgement(claim, reduction, verdict(findings), tuple(findings), test_set=test_set)
 
@@ -738,7 +740,7 @@ def verdict_table(judgements: Sequence[Judgement], name: str = "tab-verdicts") -
             for case in cases
         ]
         rows.append([
-            str(claim.id),
+            f"{{ref}}`{claim.id} <tab-claim-{claim.id}>`",  # to its effects
             f"{claim.statement} [{claim.source}]({claim.page}.ipynb)<br>*{claim.effects[0].title}*",
             shown(claim.effects[0].paper()),
             *(cells if claim.of_students else [*cells, "no student"]),

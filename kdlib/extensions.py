@@ -91,7 +91,7 @@ def check_names(path: Path, before: dict[str, dict]) -> None:
 
 
 def versions(dataset: str, model: str, augmentations: tuple[str, ...], loss: str | None) -> dict[str, str]:
-    """Of what a run uses, the names that come from extensions, each with its file's sha256; {} where none does."""
+    """Of what a run uses, what comes from extensions, as "dataset shapes", each with its file's sha256; else {}."""
     used = [("dataset", dataset), ("architecture", model), ("loss", loss)]
     used += [(kind, name) for name in augmentations for kind in ("before_normalising", "after_normalising")]
-    return {name: ADDED[kind][name] for kind, name in used if name in ADDED[kind]}
+    return {f"{kind} {name}": ADDED[kind][name] for kind, name in used if name in ADDED[kind]}

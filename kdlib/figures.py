@@ -30,7 +30,7 @@ from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 
 from kdlib import augment, data, metrics, paper, stats, tables
-from kdlib.runs import TSNE_CLASSES, Run, mark
+from kdlib.runs import TSNE_CLASSES, Run
 from kdlib.tables import Markdown, arm_name, loss_name, network_name, name_of_test_set
 
 GREY = "#4d4d4d"  # of axes and text
@@ -110,7 +110,7 @@ class Picture:
 
 
 def shorter(svg: bytes) -> bytes:
-    """A drawing in a third of the bytes: a tenth of a point is fine enough for a path, a hundredth for other
+    """A drawing in fewer bytes: a tenth of a point is fine enough for a path, a hundredth for other
     coordinates, a line goes on where a path says nothing else, a turn by nothing is none, and nothing stands between
     tags. Its text stays as it is."""
 
@@ -585,7 +585,7 @@ def silhouettes(runs: Sequence[Run], maps: Sequence[LatentMap], caption: str, na
             kept = [run.predictions for run in by_arm[one.arm]]
             whole = [silhouette(k["tsne_embeddings"].astype(np.float32), partition(k["tsne_labels"])) for k in kept]
             found.append(whole)
-        marks = " ".join(mark(run.key) for run in by_arm[one.arm])
+        marks = tables.marks(by_arm[one.arm])
         lines.append([arm_name(one.arm), *map(spread, found), tables.links(marks)])
         for of, values in zip(header[1:], found, strict=True):
             data += [{"arm": one.arm, "of": of, "silhouette": value, "runs": marks} for value in values]

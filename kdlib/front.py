@@ -107,13 +107,13 @@ def of_mixed(judgements: Sequence[Judgement], found: Sequence[Difference]) -> st
             "clearly more" if interval.low > 0 else "clearly less" if interval.high < 0 else "not clearly more or less"
         )
         start = (
-            f"The CutMix teacher is {how} accurate than the baseline teacher, by {points(interval)}, where the paper "
-            f"has {shown(teacher.effect.paper())}. "
+            f"The CutMix teacher is {how} accurate than the baseline teacher: the difference is {points(interval)}, "
+            f"where the paper has {shown(teacher.effect.paper())}. "
         )
     lowest = min(mixed, key=lambda one: one.interval.mean)
     return (
         f"**A teacher trained on mixed samples.** {start}Against the student of the baseline teacher, the student of a "
-        f"MixUp or CutMix teacher is clearly less accurate in {count(below, mixed)} comparisons, and clearly more "
+        f"MixUp or CutMix teacher is clearly less accurate in {count(below, mixed)}, and clearly more "
         f"accurate in {COUNTED[len(above)]}; the lowest of them is the {network_name(lowest.model)} student of the "
         f"{arm_name(lowest.arm)} teacher ({SHORT_LOSSES[lowest.reduction]}), with {points(lowest.interval)}."
     )
@@ -128,7 +128,7 @@ def of_distillation(found: Sequence[Difference]) -> str:
             gains = sorted(-one.interval.mean for one in cases)
             more, less = ([one for one in cases if one.side == side] for side in (-1, 1))
             said.append(
-                start.format(f"clearly more accurate in {count(more, cases)} comparisons")
+                start.format(f"clearly more accurate in {count(more, cases)}")
                 + f" and clearly less accurate in {COUNTED[len(less)]}, the differences from "
                 f"{shown(gains[0])} to {shown(gains[-1])} points."
             )
@@ -146,10 +146,9 @@ def of_claims(judgements: Sequence[Judgement]) -> str:
 
 
 def count(some: Sequence, of: Sequence) -> str:
-    """How many of how many: "three of eight", "all four", "none of four"."""
-    if len(some) == len(of):
-        return f"all {COUNTED[len(of)]}"
-    return f"{COUNTED[len(some)]} of {COUNTED[len(of)]}"
+    """How many of how many: "three of eight comparisons", "all four comparisons", "none of one comparison"."""
+    of_what = f"{COUNTED[len(of)]} comparison{'s' if len(of) > 1 else ''}"
+    return f"all {of_what}" if len(some) == len(of) > 1 else f"{COUNTED[len(some)]} of {of_what}"
 
 
 def points(interval: Interval) -> str:
@@ -211,7 +210,7 @@ def verdicts(judgements: Iterable[Judgement]) -> Markdown:
         by_loss: Mapping = {case.reduction: case.verdict for case in cases}
         of_any = by_loss.get(None)
         lines.append([
-            str(claim.id),
+            f"{{ref}}`{claim.id} <tab-claim-{claim.id}>`",  # to its effects
             f"{claim.statement} [{claim.source}]({claim.page}.ipynb)",
             *(f"[{verdict}]{{.{verdict.replace(' ', '-')}}}" for verdict in (
                 of_any or by_loss["batchmean"], of_any or by_loss["mean"],

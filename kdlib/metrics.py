@@ -413,7 +413,7 @@ def class_gram(embeddings: Array, labels: Array) -> ClassGram:
 
     sums = np.zeros((classes, x.shape[1]))
     undirected = np.zeros(classes)
-    # Products so small gain nothing from a second thread, and take fifty times as long where it has to be waited for.
+    # Products so small gain nothing from a second thread, and take very long where it has to be waited for.
     with _threadpools().limit(limits=1, user_api="blas"):
         for part in parts:
             z = (x[part] - mean) * scale

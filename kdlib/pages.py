@@ -95,7 +95,7 @@ def costs() -> str:
         else:
             row += [NOT_RUN] * 3 + [MISSING]
         lines.append(row)
-    return directive(lines, "What the whole report of a profile takes.", "tab-costs")
+    return directive(lines, "What a profile takes; the last column says what was measured.", "tab-costs")
 
 
 costs.reads = (COSTS,)

@@ -35,7 +35,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kdlib import KdlibError, __version__, augment, data, distill, extensions, metrics, models
-from kdlib.train import Distillation, Recipe, TrainingSet, derive, fit, infer, to_device
+from kdlib.train import Distillation, Recipe, TrainingError, TrainingSet, derive, fit, infer, to_device
 
 # Figure 4 of the paper: two groups of two classes each. Other data sets show their first four classes.
 TSNE_CLASSES = {"cifar10": (1, 9, 3, 2)}
@@ -137,15 +137,19 @@ def canonical(spec: Spec | Recipe) -> dict:
 
 
 def from_canonical(content: dict) -> Spec:
-    """The spec that `canonical` made `content` of; raises RunError where it is none."""
+    """The spec that `canonical` made `content` of; raises RunError where it is none.
+
+    The versions of extensions are those of today's files: where one has changed, the key is another.
+    """
+    extensions.load()
     try:
         kind, *_ = (one for one in (Teacher, Student) if one.__name__.lower() == content["kind"])
-        values = {name: value for name, value in content.items() if name != "kind"}
+        values = {name: value for name, value in content.items() if name not in ("kind", "extensions")}
         values["recipe"] = Recipe(**values["recipe"])
         if "teacher" in values:
             values["teacher"] = from_canonical(values["teacher"])
         return kind(**values)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, TrainingError) as error:
         raise RunError(f"this describes no run ({error}): {json.dumps(content)[:80]}") from error
 
 
@@ -304,13 +308,16 @@ def human_ceiling(name: str) -> float | None:
             return None
         open_store()
         aside = path.with_suffix(f".{os.getpid()}.tmp")
-        found = metrics.human_ceiling(counts)
-        write_json(aside, {"human_ceiling": found, "dataset_checksum": data.load(name).checksum})
+        kept = {"human_ceiling": metrics.human_ceiling(counts), "smoothing": metrics.HUMAN_SMOOTHING}
+        write_json(aside, kept | {"dataset_checksum": data.load(name).checksum})
         os.replace(aside, path)
     try:
-        return float(json.loads(path.read_text())["human_ceiling"])
+        kept = json.loads(path.read_text())
+        if kept["smoothing"] != metrics.HUMAN_SMOOTHING:
+            raise ValueError(f"it has smoothing {kept['smoothing']}, expected {metrics.HUMAN_SMOOTHING}")
+        return float(kept["human_ceiling"])
     except UNREADABLE as error:
-        raise RunError(f"{path} can't be read ({error}): restore it, or delete it to compute it again") from error
+        raise RunError(f"{path} can't be used ({error}): restore it, or delete it to compute it again") from error
 
 
 def ensure(specs: Iterable[Spec], *, device: str = "cpu") -> list[Run]:

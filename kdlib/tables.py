@@ -10,6 +10,7 @@ which the book's configuration resolves), and under each table stands the same a
 """
 
 import html
+import re
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -355,7 +356,7 @@ def measure_over(runs: Sequence[Run], measure: Measure, part: str) -> dict:
         return out | {"absent": NOT_RUN}
     if None in values:
         return out | {"absent": measure.absent, "n": 0}
-    out["runs"] = " ".join(mark(run.key) for run in runs)
+    out["runs"] = marks(runs)
     found = stats.over_seeds(values)
     if len(values) > 1:
         low, high = (max(found.low, 0.0), min(found.high, 1.0)) if measure.bounded else (found.low, found.high)
@@ -534,13 +535,14 @@ def worth(runs: Sequence[Run], model: str) -> pd.DataFrame:
         if not set(CONTROLS) <= set(by_arm):
             raise TableError(f"{model} under {form}: there are {listing(by_arm)}, expected both controls")
         pairs = [(arm, control) for control in CONTROLS for arm in by_arm if arm not in (control, "alone")]
+        seeds = common_seeds(by_arm)
         for (arm, control), found in zip(pairs, paired_accuracy(by_arm, pairs), strict=True):
             rows.append(
                 {"test_set": name_of_test_set(_dataset(runs), "test"), "loss": form, "metric": "", "arm": arm}
                 | {"variant": f"less {arm_name(control)}", "paper": np.nan, "printed": "", "paper_set": ""}
                 | {"ours": found.mean, "low": found.low, "high": found.high, "n": found.n, "difference": np.nan}
                 | {"over": "seeds and images" if found.n > 1 else "images", "absent": "", "digits": 3}
-                | {"runs": " ".join(mark(run.key) for group in (arm, control) for run in by_arm[group])}
+                | {"runs": marks([run for group in (arm, control) for run in by_arm[group] if run.spec.seed in seeds])}
             )
     return pd.DataFrame(rows)
 
@@ -551,9 +553,7 @@ def paired_accuracy(by_arm: Groups, pairs: Sequence[tuple[str, str]]) -> list[st
     The intervals are from the hierarchical bootstrap of `kdlib.stats`, with the spread over seeds pooled over all
     arms, and widened for the number of pairs. Raises `TableError` where no seed has every arm.
     """
-    seeds = set.intersection(*({run.spec.seed for run in group} for group in by_arm.values()))
-    if not seeds:
-        raise TableError(f"no seed has all of {listing(by_arm)}")
+    seeds = common_seeds(by_arm)
     correct = [
         stats.Quantity(_correct(run, "test")[:, None].astype(float))
         for group in by_arm.values()
@@ -565,6 +565,14 @@ def paired_accuracy(by_arm: Groups, pairs: Sequence[tuple[str, str]]) -> list[st
     arms = stats.arms(values.reshape(shape), drawn.reshape(len(drawn), *shape))
     weights = [np.array([[(arm == first) - (arm == second)] for arm in by_arm], dtype=float) for first, second in pairs]
     return [arms.contrast(one, comparisons=len(pairs)) for one in weights]
+
+
+def common_seeds(by_arm: Groups) -> set[int]:
+    """The seeds that every arm has; raises `TableError` where there is none."""
+    seeds = set.intersection(*({run.spec.seed for run in group} for group in by_arm.values()))
+    if not seeds:
+        raise TableError(f"no seed has all of {listing(by_arm)}")
+    return seeds
 
 
 def table6(runs: Sequence[Run], model: str) -> pd.DataFrame:
@@ -657,9 +665,20 @@ def directive(
 
     `data` is what the link gives as CSV, to ten digits; where there is none, the text of the cells.
     """
-    header, _, *rows = lines
-    data = pd.DataFrame(rows, columns=header) if data is None else data
+    if data is None:
+        header, _, *rows = [[unmarked(cell) for cell in line] for line in lines]
+        data = pd.DataFrame(rows, columns=header)
     return Markdown(f":::{{table}} {caption}\n:name: {name}\n\n{pipes(lines)}\n:::\n\n{csv_link(data, name)}\n")
+
+
+def unmarked(cell: str) -> str:
+    """A cell without its Markdown.
+
+    >>> unmarked("[does not hold]{.red}<br>of `a`, [Table 1](01_teachers.ipynb)")
+    'does not hold; of a, Table 1'
+    """
+    text = re.sub(r"\[([^]]*)\](?:\([^)]*\)|\{[^}]*\})", r"\1", re.sub(r"\{ref\}`([^<`]*) <[^`]*`", r"\1", cell))
+    return text.replace("`", "").replace("<br>", "; ").replace(NO_BREAK, " ")
 
 
 def pipes(lines: Iterable[Sequence[str]]) -> str:
@@ -675,6 +694,11 @@ def csv_link(data: pd.DataFrame, name: str) -> str:
     text = data.to_csv(index=False, float_format="%.10g")
     address = f"data:text/csv;charset=utf-8,{urllib.parse.quote(text, safe=' ,.:;+=()[]/-_')}"
     return f'<p class="data"><a download="{name}.csv" href="{html.escape(address)}">CSV</a></p>'
+
+
+def marks(runs: Iterable[Run]) -> str:
+    """The ends of the keys of runs, for a frame's column `runs`."""
+    return " ".join(mark(run.key) for run in runs)
 
 
 def links(marks: str) -> str:
@@ -948,8 +972,7 @@ def sanity(teachers: Sequence[Run], students: Sequence[Run], caption: str, name:
     for model in dict.fromkeys(run.spec.model for run in students):
         for form in reductions(students):
             groups[f"{network_name(model)}, {VARIANT_NAMES.get(form, form)}"] = students_by_arm(students, model, form)
-            alone = {"alone": controls(students, model, form).get("alone", [])}
-        groups[f"{network_name(model)}, labels"] = alone
+        groups[f"{network_name(model)}, labels"] = {"alone": controls(students, model, "").get("alone", [])}
     lines = []
     for who, by_arm in groups.items():
         for arm, runs in by_arm.items():
@@ -962,7 +985,7 @@ def sanity(teachers: Sequence[Run], students: Sequence[Run], caption: str, name:
                     expected.told(),
                     ", ".join(f"{accuracy:.4f}" for accuracy in found),
                     "yes" if inside == len(found) else f"{inside} of {len(found)}",
-                    links(" ".join(mark(run.key) for run in runs)),
+                    links(marks(runs)),
                 ])  # fmt: skip
     if not lines:
         return None

@@ -186,8 +186,8 @@ def keep_freed_memory() -> None:
     """Let this process keep blocks of up to 32 MB that a step frees, for the next one.
 
     By its defaults the C library may give them back to the system, which hands them out again page by page,
-    cleared: up to a third of the time of a LeNet step. Larger blocks go back as before: keeping them, too, would
-    cost a teacher gigabytes. Where there is no `mallopt` (it is glibc's), nothing changes.
+    cleared: a noticeable part of a short step. Larger blocks go back as before: keeping them, too, would cost a
+    teacher much memory. Where there is no `mallopt` (it is glibc's), nothing changes.
     """
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
     try:

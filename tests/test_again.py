@@ -31,7 +31,7 @@ def store(made, tmp_path, monkeypatch):
     return tmp_path / "runs"
 
 
-@pytest.mark.parametrize("spec", [TEACHER, STUDENT])
+@pytest.mark.parametrize("spec", [TEACHER, STUDENT, AUGMENTED])
 def test_a_run_comes_out_bit_for_bit(store, spec):
     before = sorted(path.name for path in store.rglob("*"))
     found = again.again(runs.key(spec), "cpu")
@@ -81,4 +81,5 @@ def test_every_committed_run_is_found_by_its_key(monkeypatch):
     names = [path.parent.name for path in (ROOT / "runs").glob("*/spec.json")]
     assert len(names) > 50
     for name in names:
-        assert runs.find(name).key == name
+        run = runs.find(name)
+        assert run.key == name and runs.canonical(run.spec) == json.loads((run.folder / "spec.json").read_text())

@@ -316,7 +316,6 @@ def test_a_typed_number_is_found(text):
 
 
 READ = [
-    "Accuracy rose to {result}`students.cutmix:.1%`.",
     "With $\\tau = 0.5$ and\n\n$$p = 0.25$$\n",
     "`weight = 0.5` and\n\n```bash\nrun --rate 0.1\n```\n",
     "```{math}\n:label: x\n0.5\n```",

@@ -163,7 +163,8 @@ def test_a_key_tells_the_version_of_the_file_and_others_stay(extension):
         none, arm = study.teachers(study.settings("teachers", augmentations=["none", "randaugment"]))
         keys.append(runs.key(arm))
         assert runs.key(none) == plain and "extensions" not in runs.canonical(none)
-        assert list(runs.canonical(arm)["extensions"]) == ["randaugment"]
+        assert list(runs.canonical(arm)["extensions"]) == ["before_normalising randaugment"]
+        assert runs.from_canonical(runs.canonical(arm)) == arm
         of = study.student(study.settings("students"), "lenet", arm, "mean")
         assert "extensions" not in runs.canonical(of) and "extensions" in runs.canonical(of)["teacher"]
     assert keys[0] == keys[2] != keys[1]

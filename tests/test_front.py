@@ -139,7 +139,9 @@ def test_the_figure_and_the_table_show_every_row():
     for text in ("CutMix teacher", "no teacher", "random teacher", "LeNet students", "AlexNet students"):
         assert text in drawn
     table = front.verdicts(judgements)
-    assert sum(line.startswith("| ") and line[2].isdigit() for line in table.splitlines()) == 13
+    for claim in range(1, 14):
+        assert table.count(f"\n| {{ref}}`{claim} <tab-claim-{claim}>` |") == 1
+    assert "](" not in table.partition("download=")[2] and "{." not in table.partition("download=")[2]  # plain as CSV
     assert stats.RESAMPLES == 500  # of the fixture: this file is quick
 
 

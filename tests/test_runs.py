@@ -626,8 +626,12 @@ def test_the_ceiling_of_people_is_computed_once_and_kept_for_who_has_no_data(sto
     assert runs.human_ceiling("cifar10") == metrics.human_ceiling(counts)
     monkeypatch.setattr(data, "load", lambda name: pytest.fail("data were loaded"))
     assert runs.human_ceiling("cifar10") == metrics.human_ceiling(counts)
-    (store / "cifar10-people.json").write_text("{")
-    with pytest.raises(RunError, match="cifar10-people.json can't be read"):
+    path = store / "cifar10-people.json"
+    path.write_text(path.read_text().replace("0.01", "0.02"))
+    with pytest.raises(RunError, match="smoothing 0.02, expected 0.01"):
+        runs.human_ceiling("cifar10")
+    path.write_text("{")
+    with pytest.raises(RunError, match="cifar10-people.json can't be used"):
         runs.human_ceiling("cifar10")
     monkeypatch.undo()
     assert runs.human_ceiling("digits") is None

@@ -107,10 +107,13 @@ def record(folder: Path, known: dict[str, Path]) -> str:
     parts += ["<h2>Scores</h2>"]
     for part, title in PARTS.items():
         if part in scores:
-            numbers = {name: value for name, value in scores[part].items() if isinstance(value, int | float)}
+            found = scores[part].items()
+            numbers = {name: f"{value:.6g}" for name, value in found if isinstance(value, int | float)}
             parts.append(table(numbers.items(), title))
     parts += ["<h2>Provenance</h2>", table(scores["provenance"].items(), "Where, when and with what it was made")]
     parts += ["<h2>Settings</h2>", "<p>This makes the run where the store does not hold it yet:</p>", code(spec)]
+    command = f"<code>python -m kdlib again {escaped(folder.name)}</code>"
+    parts.append(f"<p>Train it again beside the store, and compare: {command}</p>")
     if len(history):
         parts += ["<h2>History</h2>", *(curve(history, column) for column in ("loss", "accuracy")), epochs(history)]
     files = ", ".join(f'<a href="{mark}/{name}">{name}</a>' for name in FILES)
