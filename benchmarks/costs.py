@@ -1,9 +1,12 @@
 """What the report of a profile takes, made from nothing: time, memory and disk, into book/costs.json.
 
     python benchmarks/costs.py demo
+    python benchmarks/costs.py cpu one-epoch
 
 Runs go into a folder of their own that is removed afterwards, so that all are trained. Memory is the largest sum of
 the resident memory of the command and all its processes, looked at twice a second; what they share counts in each.
+With `one-epoch`, for profiles that take hours, each network is trained for one epoch, without notebooks and pages, and
+the time of its epoch is multiplied by their number.
 """
 
 import json
@@ -17,7 +20,8 @@ from pathlib import Path
 import psutil
 
 import timing  # noqa: F401  puts the project's folder on the path
-from kdlib import pages
+from kdlib import pages, runs
+from kdlib.pages import all_specs
 
 
 def resident(process: psutil.Process) -> int:
@@ -31,33 +35,65 @@ def resident(process: psutil.Process) -> int:
     return total
 
 
-def measure(profile: str) -> dict[str, str]:
+def watched(words: list[str], store: str) -> tuple[float, int]:
+    """Seconds and peak memory of `python -m kdlib` with these words and an empty store."""
+    started, peak = time.monotonic(), 0
+    command = [sys.executable, "-m", "kdlib", *words]
+    process = psutil.Popen(command, env=os.environ | {"KDLIB_RUNS": store}, cwd=pages.ROOT, stdout=subprocess.DEVNULL)
+    while process.poll() is None:
+        peak = max(peak, resident(process))
+        time.sleep(0.5)
+    if process.returncode:
+        sys.exit(f"kdlib {' '.join(words)} failed with exit status {process.returncode}: nothing was measured")
+    return time.monotonic() - started, peak
+
+
+def where() -> str:
+    return f"on {time.strftime('%Y-%m-%d')} on {pages.processor()}"
+
+
+def measure_one_epoch(profile: str) -> dict[str, str | float]:
+    """The same from one epoch of each network."""
+    short = {"teacher_epochs": 1, "student_epochs": 1}
+    words = ["run", "--profile", profile, *(w for name, value in short.items() for w in ("--set", f"{name}={value}"))]
     with tempfile.TemporaryDirectory() as store:
-        environment = os.environ | {"KDLIB_RUNS": store}
-        started = time.monotonic()
-        command = [sys.executable, "-m", "kdlib", "report", "--profile", profile]
-        process = psutil.Popen(command, env=environment, cwd=pages.ROOT, stdout=subprocess.DEVNULL)
-        peak = 0
-        while process.poll() is None:
-            peak = max(peak, resident(process))
-            time.sleep(0.5)
-        seconds = time.monotonic() - started
-        if process.returncode:
-            sys.exit(f"the report failed with exit status {process.returncode}: nothing was measured")
+        _, peak = watched(words, store)
+        os.environ["KDLIB_RUNS"] = store
+        seconds = 0.0
+        kinds = zip(all_specs(profile), all_specs(profile, **short), strict=True)
+        for whole, tried in {runs.key(whole): (whole, tried) for whole, tried in kinds}.values():
+            run = runs.Run(tried)
+            epochs = float(run.history["seconds"].sum())
+            seconds += run.metrics["provenance"]["seconds"] + epochs * (whole.recipe.epochs - tried.recipe.epochs)
+        stored = sum(
+            path.stat().st_size for path in Path(store).glob("*/*") if path.suffix != ".safetensors"
+        )
+    return {
+        "time": pages.shown_time(seconds),
+        "memory": f"{peak / 1e9:.1f} GB",
+        "disk": f"{stored / 1e6:.0f} MB of runs, without weights",
+        "how": f"from one epoch of each network, without notebooks and pages, {where()}",
+        "seconds": round(seconds, 1),
+    }
+
+
+def measure(profile: str) -> dict[str, str | float]:
+    with tempfile.TemporaryDirectory() as store:
+        seconds, peak = watched(["report", "--profile", profile], store)
         stored, built = pages.size_of(Path(store)), pages.size_of(pages.ROOT / "_build" / "report" / profile)
     return {
         "time": pages.shown_time(seconds),
         "memory": f"{peak / 1e9:.1f} GB",
         "disk": f"{stored / 1e6:.0f} MB of runs, {built / 1e6:.0f} MB of pages",
-        "how": f"the whole report, made from nothing on {time.strftime('%Y-%m-%d')} on {pages.processor()}",
+        "how": f"the whole report, made from nothing {where()}",
         "seconds": round(seconds, 1),
     }
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python benchmarks/costs.py PROFILE")
+    if len(sys.argv) not in (2, 3) or sys.argv[2:] not in ([], ["one-epoch"]):
+        sys.exit("usage: python benchmarks/costs.py PROFILE [one-epoch]")
     costs = json.loads(pages.COSTS.read_text()) if pages.COSTS.is_file() else {}
-    costs[sys.argv[1]] = measure(sys.argv[1])
+    costs[sys.argv[1]] = (measure_one_epoch if sys.argv[2:] else measure)(sys.argv[1])
     pages.COSTS.write_text(json.dumps(costs, indent=1) + "\n")
     print(json.dumps(costs[sys.argv[1]], indent=1))

@@ -101,10 +101,10 @@ def costs() -> str:
 costs.reads = (COSTS,)
 
 
-def all_specs(profile: str) -> Iterable[runs.Spec]:
+def all_specs(profile: str, **overrides: Any) -> Iterable[runs.Spec]:
     """Every run of every chapter, and the teachers that they need."""
     for chapter in study.CHAPTERS:
-        for spec in study.CHAPTERS[chapter](study.settings(chapter, profile)):
+        for spec in study.CHAPTERS[chapter](study.settings(chapter, profile, **overrides)):
             yield spec
             if isinstance(spec, runs.Student):
                 yield spec.teacher
