@@ -6,6 +6,7 @@ import io
 import json
 import os
 import platform
+import re
 import statistics
 import sys
 import time
@@ -80,8 +81,9 @@ def alternate(sides: dict[str, Callable[[], float]], repeats: int = REPEATS) -> 
 
 def machine() -> dict[str, Any]:
     names = [line.partition(":")[2].strip() for line in cpuinfo() if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
     return {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "processor": re.sub(r"\((R|TM)\)| Processor$", "", name),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
@@ -118,7 +120,8 @@ def others() -> float:
 
 
 def keep(name: str, **measured: Any) -> None:
-    """Write results/<name>.json."""
-    RESULTS.mkdir(exist_ok=True)
+    """Write results/<processor>/<name>.json, so that another processor's results stay beside it."""
     content = {"machine": machine() | {"cores_used_by_others": others()}, **measured}
-    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    folder = RESULTS / "-".join(re.findall("[a-z0-9]+", content["machine"]["processor"].lower()))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
