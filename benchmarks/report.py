@@ -1,4 +1,4 @@
-"""Write benchmarks/README.md from the results beside it; every figure in it comes from results/*.json.
+"""Write benchmarks/README.md from the results beside it; every figure in it comes from results/<processor>/*.json.
 
     python benchmarks/report.py
 """
@@ -14,10 +14,15 @@ FLOOR_SECONDS = 0.21  # forward and backward of 50,000 images on an accelerator 
 
 
 class Results:
-    """The JSON files by name."""
+    """One processor's JSON files by name."""
 
     def __init__(self, folder: Path):
         self.files = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+
+    def machine(self, name: str) -> str:
+        """What the times of a file are of: a processor, or the devices that stored runs were made on."""
+        content = self[name]
+        return ", ".join(content["devices"]) if "devices" in content else content["machine"]["processor"]
 
     def __getitem__(self, name: str) -> dict:
         return self.files[name]
@@ -52,6 +57,11 @@ class Line(NamedTuple):
     value: Callable[[Results], float]
     words: Callable[[Results], str]
     why: str = ""
+
+
+def all_results(folder: Path) -> list[Results]:
+    """Those of every processor, by name."""
+    return [Results(path) for path in sorted(folder.iterdir()) if path.is_dir()]
 
 
 def against(file: str, other: str, what: str, bound: float) -> Line:
@@ -164,26 +174,28 @@ def verdict(line: Line, r: Results) -> str:
     return f"**falls short by {missing:.0%}.** {line.why}"
 
 
-def table(r: Results) -> list[str]:
-    rows = ["| what | asked for | measured: median (smallest to largest) | |", "|---|---|---|---|"]
+def table(measured: list[Results]) -> list[str]:
+    """A row for each line and each machine it was measured on."""
+    rows = ["| what | asked for | on | measured: median (smallest to largest) | |", "|---|---|---|---|---|"]
     for line in LINES:
-        bound = f"at {'least' if line.at_least else 'most'} {line.bound:g}"
-        if line.file in r:
-            rows.append(f"| {line.what} | {bound} | {line.words(r)} | {verdict(line, r)} |")
-        else:
-            rows.append(f"| {line.what} | {bound} | not measured | |")
+        head = f"{line.what} | at {'least' if line.at_least else 'most'} {line.bound:g}"
+        found = [r for r in measured if line.file in r]
+        for r in found:
+            rows.append(f"| {head} | {r.machine(line.file)} | {line.words(r)} | {verdict(line, r)} |")
+            head = " | "  # the same line on another machine
+        if not found:
+            rows.append(f"| {head} | | not measured | |")
     return rows
 
 
 def stacks(r: Results) -> list[str]:
-    """Whether five students are trained faster together."""
-    if "students_stack" not in r:
-        return ["Not measured."]
+    """Whether five students are trained faster together, on one processor."""
     result = r["students_stack"]
     base = "one after another"
     rows = [
-        f"{result['students']} LeNet students of one seed and {result['students']} teachers, {result['steps']} steps "
-        f"of {result['batch_size_timed']} images; one after another they take {r.spread('students_stack', base)}.",
+        f"{r.machine('students_stack')}: {result['students']} LeNet students of one seed and {result['students']} "
+        f"teachers, {result['steps']} steps of {result['batch_size_timed']} images; one after another they take "
+        f"{r.spread('students_stack', base)}.",
         "",
         "| together, by | seconds | speed-up | weights differ by at most |",
         "|---|---|---|---|",
@@ -193,20 +205,21 @@ def stacks(r: Results) -> list[str]:
         rows.append(f"| {name} | {spread} | {speed} | {difference:.1g} |")
     best = max(r.ratio("students_stack", base, name) for name in result["largest_difference_of_weights"])
     saved = 1 - 1 / best
-    rows += [
+    return [*rows, "", f"The best form {'saves' if saved > 0 else 'costs'} {abs(saved):.0%} of their time.", ""]
+
+
+def all_that_stacks_could_save(r: Results) -> list[str]:
+    s = r["stored"]
+    taken = sum(s["lenet_run_seconds"])
+    return [
+        f"In the published grid the {len(s['lenet_run_seconds'])} LeNet students that could have been stacked took "
+        f"{taken:.0f} s of {s['grid_seconds']:.0f} s, {taken / s['grid_seconds']:.0%}: more than that no stack saves.",
         "",
-        f"The best form {'saves' if saved > 0 else 'costs'} {abs(saved):.0%} of the time of these students. `kdlib` "
-        "has no stacks: a run's last digits would depend on which others were made beside it, as the differences of "
-        "weights show, so that no run could be made again bit for bit from what it is known by; and runs would have to "
-        "be interrupted and taken up again in groups.",
     ]
-    return rows
 
 
 def shared_pass(r: Results) -> list[str]:
     """What one teacher pass for both reductions of an augmented student would save of the grid."""
-    if "stored" not in r:
-        return ["Not measured."]
     s = r["stored"]
     passes = s["augmented_student_epoch_seconds"] - s["clean_student_epoch_seconds"]
     saved = passes * s["augmented_student_epochs"] / 2
@@ -217,48 +230,56 @@ def shared_pass(r: Results) -> list[str]:
         f"{s['augmented_student_epochs']} epochs of the grid's augmented LeNet students, is {saved:.0f} s, "
         f"{saved / s['grid_seconds']:.0%} of its {s['grid_seconds']:.0f} s. That is not worth training two runs in one "
         "loop, so each has its own.",
+        "",
     ]
 
 
 def accuracy(r: Results) -> list[str]:
-    if "students_accuracy" not in r:
-        return ["Not measured."]
     result = r["students_accuracy"]
     own, *_ = result["accuracy"].values()
     text = (
-        f"After one epoch of {result['images']:,} images in batches of {result['batch_size']}, with the same rates, "
+        f"{r.machine('students_accuracy')}: after one epoch of {result['images']:,} images in batches of {result['batch_size']}, with the same rates, "
         f"first weights and teacher, `kdlib` reaches a test accuracy of {min(own):.1%} to {max(own):.1%} in "
         f"{len(own)} orders of the images"
     )
     others = [f"{name} {values[0]:.1%}" for name, values in result["accuracy"].items() if name != "kdlib"]
-    return [f"{text}; {', '.join(others)} in one."]
+    return [f"{text}; {', '.join(others)} in one.", ""]
 
 
-def machines(r: Results) -> list[str]:
+def machines(measured: list[Results]) -> list[str]:
     rows = ["| results | machine | versions | date, commit | cores used by others |", "|---|---|---|---|---|"]
-    for name, content in r.files.items():
-        m = content["machine"]
-        versions = f"Python {m['python']}, PyTorch {m['torch']}, torchvision {m['torchvision']}, NumPy {m['numpy']}"
-        where = f"{m['processor']}, {m['cores']} cores, {m['threads']} threads"
-        where = f"runs made on {', '.join(content['devices'])}" if name == "stored" else where
-        used = "" if name == "stored" else f"{m['cores_used_by_others']:.0%}"
-        rows.append(f"| `{name}.json` | {where} | {versions} | {m['date']}, `{m['commit']}` | {used} |")
+    for r in measured:
+        for name, content in r.files.items():
+            m = content["machine"]
+            versions = f"Python {m['python']}, PyTorch {m['torch']}, torchvision {m['torchvision']}, NumPy {m['numpy']}"
+            where = f"{m['processor']}, {m['cores']} cores, {m['threads']} threads"
+            where = f"runs made on {r.machine(name)}" if "devices" in content else where
+            used = "" if "devices" in content else f"{m['cores_used_by_others']:.0%}"
+            rows.append(f"| `{name}.json` | {where} | {versions} | {m['date']}, `{m['commit']}` | {used} |")
     return rows
 
 
-def page(r: Results) -> str:
-    grid = "Not measured."
-    if "stored" in r:
-        stored = r["stored"]
-        grid = f"The {stored['grid_runs']} runs of the `paper` edition took {stored['grid_seconds']:.0f} s in all."
+def each(file: str, measured: list[Results], section: Callable[[Results], list[str]]) -> list[str]:
+    """The section of every processor that has the file."""
+    lines = [line for r in measured if file in r for line in section(r)]
+    return lines or ["Not measured.", ""]
+
+
+def grid(r: Results) -> list[str]:
+    stored = r["stored"]
+    return [f"The {stored['grid_runs']} runs of the `paper` edition took {stored['grid_seconds']:.0f} s in all.", ""]
+
+
+def page(measured: list[Results]) -> str:
     parts = [
         "# Benchmarks",
         "",
         "Written by `report.py` from `results/`; each script says at its top how it is called. Sides are timed in "
-        f"turn, after a warm-up; a slow side is timed on a few steps, scaled to an epoch. {grid} The GPU's lines are "
-        "read from the histories of those runs.",
+        "turn, after a warm-up; a slow side is timed on a few steps, scaled to an epoch. The GPU's lines are read from "
+        "the histories of the published runs.",
         "",
-        *table(r),
+        *each("stored", measured, grid),
+        *table(measured),
         "",
         "The usual loop reads images through PIL in a `DataLoader`, in float32, with the teacher in every step. "
         "torchdistill is installed by the scripts, each version in a folder of its own beside the system's temporary "
@@ -266,25 +287,27 @@ def page(r: Results) -> str:
         "",
         "## The same accuracy",
         "",
-        *accuracy(r),
-        "",
+        *each("students_accuracy", measured, accuracy),
         "## Students together",
         "",
-        *stacks(r),
+        *each("students_stack", measured, stacks),
+        "`kdlib` has no stacks: a run's last digits would depend on which others were made beside it, as the "
+        "differences of weights show, so that no run could be made again bit for bit from what it is known by; and "
+        "runs would have to be interrupted and taken up again in groups.",
         "",
+        *each("stored", measured, all_that_stacks_could_save),
         "## One teacher pass for several students",
         "",
-        *shared_pass(r),
-        "",
+        *each("stored", measured, shared_pass),
         "## Machines",
         "",
         "Where others used more than a tenth of the cores, times are too long and spread widely: only ratios count.",
         "",
-        *machines(r),
+        *machines(measured),
         "",
     ]
     return "\n".join(parts)
 
 
 if __name__ == "__main__":
-    (HERE / "README.md").write_text(page(Results(HERE / "results")))
+    (HERE / "README.md").write_text(page(all_results(HERE / "results")))
