@@ -795,9 +795,9 @@ def shown_case(case: Judgement) -> str:
     """A verdict, the interval of the first effect, and how many effects speak how."""
     if case.verdict == NOT_RUN:
         return f"**{NOT_RUN}**: {case.why_not}"
-    tally = f"{case.count(FOR)} for, {case.count(AGAINST)} against, {case.count(OPEN)} open"
-    lines = (f"**{case.verdict}**", shown_interval(case.findings[0].interval), tally)
-    return "<br>".join(line.replace(" (", "<br>(").replace(" ", NO_BREAK) for line in lines)
+    estimate, _, interval = shown_interval(case.findings[0].interval).partition(" ")
+    tally = ", ".join(f"{case.count(says)}{NO_BREAK}{says}" for says in (FOR, AGAINST, OPEN))
+    return f"**{case.verdict}**<br>{estimate} {interval.replace(' (', '<br>(').replace(' ', NO_BREAK)}<br>{tally}"
 
 
 def caption(judgements: Sequence[Judgement]) -> str:
