@@ -31,7 +31,7 @@ from kdlib import KdlibError
 LEVEL = 0.95
 RESAMPLES = 4000  # of the images
 REPEATS = 5  # draws of the seeds for each of them
-WEIGHTS_AT_ONCE = 4_000_000  # 16 MB of float32
+WEIGHTS_AT_ONCE = 2_000_000  # 16 MB
 
 
 class StatsError(KdlibError, ValueError):
@@ -122,11 +122,10 @@ def resample_images(
     order, classes = _by_class(quantities, images)
     plain, labelled = (_stacked(quantities, order, kept) for kept in (False, True))
 
-    def evaluate(weights: np.ndarray, dtype: type) -> np.ndarray:
-        means = {False: weights @ plain.astype(dtype, copy=False)}
+    def evaluate(weights: np.ndarray) -> np.ndarray:
+        means = {False: weights @ plain}
         if labelled.size:
-            rows = labelled.astype(dtype, copy=False)
-            means[True] = np.stack([weights[:, part] @ rows[part] for part in classes], axis=1)
+            means[True] = np.stack([weights[:, part] @ labelled[part] for part in classes], axis=1)
         out, column = np.empty((len(weights), len(quantities))), {False: 0, True: 0}
         for i, q in enumerate(quantities):
             kind, width = q.labels is not None, q.per_image.shape[1]
@@ -134,10 +133,9 @@ def resample_images(
             column[kind] += width
         return out
 
-    values = evaluate(np.full((1, images), 1 / images), np.float64)[0]
-    plain, labelled = plain.astype(np.float32), labelled.astype(np.float32)
+    values = evaluate(np.full((1, images), 1 / images))[0]
     weights = _multinomial(images, resamples, np.random.default_rng(seed))
-    return values, np.concatenate([evaluate(block, np.float32) for block in weights])
+    return values, np.concatenate([evaluate(block) for block in weights])
 
 
 def _stacked(quantities: Sequence[Quantity], order: np.ndarray, labelled: bool) -> np.ndarray:
@@ -159,14 +157,17 @@ def _by_class(quantities: Sequence[Quantity], images: int) -> tuple[np.ndarray, 
 
 
 def _multinomial(images: int, resamples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """How often each image is drawn, over the number of images: float32 (b, N), b rows at a time."""
+    """How often each image is drawn, over the number of images: (b, N), b rows at a time.
+
+    In float64: processors round sums differently, and with float32 that would be seen in what the book prints.
+    """
     rows = max(1, WEIGHTS_AT_ONCE // images)
     for start in range(0, resamples, rows):
         b = min(rows, resamples - start)
         chosen = rng.integers(images, size=(b, images), dtype=np.int32)
         chosen += (np.arange(b, dtype=np.int32) * images)[:, None]
         counts = np.bincount(chosen.ravel(), minlength=b * images).reshape(b, images)
-        yield counts.astype(np.float32) / np.float32(images)
+        yield counts / images
 
 
 # --- Arms over seeds and images ------------------------------------------------------------------------------
