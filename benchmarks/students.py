@@ -1,6 +1,6 @@
 """A LeNet student of a ResNet-18 (width 64) teacher: seconds an epoch of 50,000 images, ours and others'.
 
-    python benchmarks/students.py {bare | cached | usual | stack | accuracy}   # results/students_<part>.json
+    python benchmarks/students.py {bare | cached | usual | stack | shared | accuracy}   # results/students_<part>.json
 """
 
 import sys
@@ -154,12 +154,29 @@ def together(students: int = 5, steps: int = 40) -> dict:
     return {"students": students, "steps": steps, "seconds": found, "largest_difference_of_weights": apart}
 
 
+def shared(width: int = 16, steps: int = 40) -> dict:
+    """A student under CutMix whose teacher sees its batches, and one that finds its teacher's passes kept."""
+    training_set, asked = timing.cifar10(steps * BATCH_SIZE), recipe(BATCH_SIZE)
+    teacher = models.build("resnet18", width=width)
+
+    def student(passes: Path | None) -> float:
+        said = dict(teacher=teacher, teacher_precision="bfloat16", distillation=KD, passes=passes)
+        model = models.build("lenet")
+        return timing.seconds(lambda: train.fit(model, training_set, asked, augmentations=("cutmix",), **said))
+
+    with tempfile.TemporaryDirectory() as folder:
+        student(Path(folder))
+        found = alternate({"kept": lambda: student(Path(folder)), "teacher": lambda: student(None)})
+    return {"width": width, "steps": steps, "seconds": found}
+
+
 PARTS = {
     "bare": against_bare,
     "cached": against_cache,
     "usual": against_teacher_in_the_loop,
     "accuracy": accuracy,
     "stack": together,
+    "shared": shared,
 }
 
 if __name__ == "__main__":

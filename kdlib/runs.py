@@ -335,12 +335,16 @@ def ensure(specs: Iterable[Spec], *, device: str = "cpu") -> list[Run]:
         for name in {run.spec.dataset for run in pending.values()}:
             data.load(name)
         open_store()
+    begun = [run.spec for run in pending.values()]
     while pending:
         made = next((name for name, run in pending.items() if make_if_free(run, pending, device)), None)
         if made:
             del pending[made]
         else:
             time.sleep(1)  # other processes are making all that can be made now
+    for spec in begun:
+        if isinstance(spec, Student):
+            shutil.rmtree(passes_of(spec), ignore_errors=True)
     return asked
 
 
@@ -447,8 +451,20 @@ def taught_by(spec: Spec, device: str) -> dict:
     run = Run(spec.teacher)
     if not spec.augmentations:
         return {"teacher": torch.as_tensor(run.train_logits()).to(device), "distillation": spec.distillation}
-    precision = spec.teacher.recipe.precision
-    return {"teacher": run.network(), "teacher_precision": precision, "distillation": spec.distillation}
+    return {
+        "teacher": run.network(),
+        "teacher_precision": spec.teacher.recipe.precision,
+        "distillation": spec.distillation,
+        "passes": passes_of(spec),
+    }
+
+
+def passes_of(spec: Student) -> Path:
+    """The folder of its teacher's passes over its batches: the same for all students that see these batches."""
+    said = {name: value for name, value in canonical(spec).items() if name in ("teacher", "augmentations", "seed")}
+    said["extensions"] = extensions.versions(spec.dataset, spec.teacher.model, spec.augmentations, None)
+    said["batch_size"] = spec.recipe.batch_size
+    return store() / ".passes" / hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def half(logits: Tensor) -> np.ndarray:

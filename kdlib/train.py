@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -125,13 +126,15 @@ def fit(
     teacher: Tensor | Classifier | None = None,
     teacher_precision: str = "float32",
     distillation: Distillation | None = None,
+    passes: Path | None = None,
     checkpoint: Path | None = None,
     title: str = "",
 ) -> pd.DataFrame:
     """Train `model` in place on the device of `data`; returns a row an epoch: epoch, lr, loss, accuracy, seconds.
 
     `teacher` is None (labels alone), logits of every training image (N, K), which are exact for a student whose
-    images are not augmented, or a network, which then sees the student's batch in `teacher_precision`.
+    images are not augmented, or a network, which then sees the student's batch in `teacher_precision`. On the CPU the
+    folder `passes` keeps what it says of them, for other students of the same batches (`TeacherPasses`).
     Batches have one fixed size: the images that are left over at the end of an epoch's order wait for the next.
     `accuracy` is on the batches as they were trained on (mixed ones count their first label).
     """
@@ -149,6 +152,11 @@ def fit(
     state = [*model.state_dict().values(), *momentum_buffers(optimizer)]
     rows = load_checkpoint(checkpoint, state, device)
     in_loop, stored = (None, teacher) if isinstance(teacher, Tensor) else (teacher, None)
+    beside = None
+    if in_loop is not None:
+        in_loop = in_loop.to(device, memory_format=memory_format(teacher_precision)).eval()
+        if device.type == "cpu":
+            beside, in_loop = TeacherPasses(in_loop, teacher_precision, passes), None
     step = training_step(model, optimizer, recipe, in_loop, teacher_precision, distillation)
     progress = Progress(title, recipe.epochs, len(rows))
     last_saved = time.monotonic()
@@ -156,7 +164,8 @@ def fit(
         started = time.monotonic()
         torch.manual_seed(derive(seed, "dropout", epoch))
         totals = torch.zeros(2, device=device)
-        for i, batch in enumerate(batches(data, steps, recipe.batch_size, augmentations, seed, epoch, stored)):
+        of_epoch = batches(data, steps, recipe.batch_size, augmentations, seed, epoch, stored)
+        for i, batch in enumerate(beside.added(of_epoch, epoch) if beside else of_epoch):
             lr = recipe.learning_rate(epoch * steps + i, recipe.epochs * steps)
             optimizer.param_groups[0]["lr"].fill_(lr)
             if device.type == "cuda" and not isinstance(step, CapturedStep):
@@ -275,6 +284,45 @@ def momentum_buffers(optimizer: torch.optim.SGD) -> list[Tensor]:
     return [optimizer.state[p]["momentum_buffer"] for group in optimizer.param_groups for p in group["params"]]
 
 
+def logits_of(network: Callable[[Tensor], Tensor], x: Tensor, precision: str) -> Tensor:
+    with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        return network(x.contiguous(memory_format=memory_format(precision)))
+
+
+@dataclass(frozen=True)
+class TeacherPasses:
+    """What a teacher says of augmented batches, computed once for all students that see them.
+
+    Such students differ in their loss or their network alone: seed, augmentations and batches are the same. On the
+    CPU the teacher's pass is most of their step. `folder` keeps (steps, N, K) float32 logits of each epoch that was
+    trained to its end, which are the logits themselves, so that no student notices. Without it nothing is kept.
+    """
+
+    teacher: Classifier
+    precision: str
+    folder: Path | None
+
+    def added(self, batches: Iterator[list[Tensor]], epoch: int) -> Iterator[list[Tensor]]:
+        """The batches of an epoch, each with the teacher's logits at its end."""
+        kept, said = self.read(epoch), []
+        for i, batch in enumerate(batches):
+            if kept is None:
+                with torch.no_grad():
+                    said.append(logits_of(self.teacher, batch[0], self.precision))
+            yield [*batch, said[i] if kept is None else kept[i]]
+        if kept is None and self.folder:
+            write_whole(self.path(epoch), torch.stack(said))
+
+    def path(self, epoch: int) -> Path:
+        return self.folder / f"{epoch}.pt"
+
+    def read(self, epoch: int) -> Tensor | None:
+        try:
+            return torch.load(self.path(epoch), weights_only=True) if self.folder else None
+        except FileNotFoundError:
+            return None
+
+
 Step = Callable[..., Tensor]
 
 
@@ -288,23 +336,17 @@ def training_step(
 ) -> Step:
     """A function of a batch's tensors (x, y | y_a, y_b, lam, [teacher logits]) that takes one step.
 
-    It returns the loss and the share of images classified correctly as a tensor (2,).
+    It returns the loss and the share of images classified correctly as a tensor (2,). A `teacher` is for CUDA, where
+    its pass belongs to the recorded step; on the CPU its logits come with the batch.
     """
-    device = next(model.parameters()).device
-    student = compiled(model) if device.type == "cuda" else model
-    if teacher is not None:
-        teacher = teacher.to(device, memory_format=memory_format(teacher_precision)).eval()
-        seen_by_teacher = compiled(teacher) if device.type == "cuda" else teacher
-
-    def logits_of(network: Callable[[Tensor], Tensor], x: Tensor, precision: str) -> Tensor:
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-            return network(x.contiguous(memory_format=memory_format(precision)))
+    student = compiled(model) if next(model.parameters()).is_cuda else model
+    said_by_teacher = None if teacher is None else compiled(teacher)
 
     def step(x: Tensor, *rest: Tensor) -> Tensor:
         teacher_logits = None
-        if teacher is not None:
+        if said_by_teacher is not None:
             with torch.no_grad():
-                teacher_logits = logits_of(seen_by_teacher, x, teacher_precision)
+                teacher_logits = logits_of(said_by_teacher, x, teacher_precision)
         elif distillation is not None:
             *rest, teacher_logits = rest
         labels: Labels = rest[0] if len(rest) == 1 else tuple(rest)
@@ -362,10 +404,14 @@ class CapturedStep:
 
 
 def save_checkpoint(path: Path, state: list[Tensor], rows: list[dict]) -> None:
-    """Write aside, then rename: a checkpoint is whole or absent."""
+    write_whole(path, {"state": state, "rows": rows})
+
+
+def write_whole(path: Path, content: Any) -> None:
+    """Write aside, then rename: a file is whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(f".{os.getpid()}.tmp")
-    torch.save({"state": state, "rows": rows}, aside)
+    torch.save(content, aside)
     os.replace(aside, path)
 
 

@@ -1,5 +1,6 @@
 """Runs: their keys, made exactly once, the same after an interruption, and whole or refused."""
 
+import dataclasses
 import fcntl
 import hashlib
 import json
@@ -10,7 +11,6 @@ import subprocess
 import sys
 import time
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -159,7 +159,7 @@ def test_a_default_leaves_the_key_alone_and_any_other_value_does_not():
 
 
 def test_a_new_field_with_a_default_leaves_old_keys_alone():
-    @dataclass(frozen=True)
+    @dataclasses.dataclass(frozen=True)
     class Longer(Recipe):
         schedule: str = "triangle"
 
@@ -209,7 +209,7 @@ def test_a_run_is_its_files_and_nothing_else_remains(made):
     for key, own in zip(KEYS, ({"train_logits.npz", "weights.safetensors"},) * 2 + (set(),), strict=True):
         assert {path.name for path in (made / key).iterdir()} == everywhere | own
     assert sorted(path.name for path in made.iterdir() if not path.name.startswith(".")) == sorted(KEYS)
-    for aside in (".making", ".checkpoints"):
+    for aside in (".making", ".checkpoints", ".passes"):
         assert not (made / aside).exists() or not list((made / aside).iterdir())
 
 
@@ -302,6 +302,42 @@ def test_two_processes_make_each_run_once(tmp_path):
     assert [process.returncode for process in both] == [0, 0], said
     assert sum(text.count(" epoch ") for text in said) == 2 * 3  # two runs of three epochs, wherever they were made
     assert all("teachers: 2 runs" in text for text in said)
+
+
+AUGMENTED = dataclasses.replace(STUDENT, augmentations=("cutmix",))
+
+
+@pytest.mark.parametrize("change", [{"reduction": "mean"}, {"temperature": 4.0}, {"model": "alexnet", "width": 16}])
+def test_students_of_the_same_batches_share_their_teachers_passes(change):
+    assert runs.passes_of(dataclasses.replace(AUGMENTED, **change)) == runs.passes_of(AUGMENTED)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"augmentations": ("mixup",)},
+        {"teacher": RANDOM},
+        {"recipe": dataclasses.replace(RECIPE, batch_size=128)},
+    ],
+)
+def test_students_of_other_batches_or_teachers_do_not(change):
+    assert runs.passes_of(dataclasses.replace(AUGMENTED, **change)) != runs.passes_of(AUGMENTED)
+
+
+def test_a_student_is_the_same_whether_or_not_another_shares_its_teachers_passes(filled, monkeypatch):
+    weaker = dataclasses.replace(AUGMENTED, reduction="mean")
+    runs.ensure([weaker])
+    alone = arrays(filled, weaker)
+    shutil.rmtree(filled / runs.key(weaker))
+    asked = []
+    read = train.TeacherPasses.read
+    monkeypatch.setattr(train.TeacherPasses, "read", lambda self, epoch: asked.append(read(self, epoch)) or asked[-1])
+    runs.ensure([AUGMENTED, weaker])
+    first, second = asked
+    assert first is None and second is not None
+    assert same_arrays(arrays(filled, weaker), alone)
+    assert not list((filled / ".passes").iterdir())
 
 
 def test_what_another_process_is_making_is_waited_for(store, made, monkeypatch):

@@ -1,6 +1,7 @@
 """The training loop: against a plain one, the same to the bit again and after an interruption, and what it refuses."""
 
 import copy
+import dataclasses
 import random
 
 import numpy as np
@@ -355,6 +356,30 @@ def test_the_teacher_sees_the_augmented_batch_of_its_student(digits, arm):
     assert all(torch.equal(x, y) for x, y in zip(student.shown, teacher.shown, strict=True))
     assert not any(teacher.modes) and all(student.modes)
     assert same(teacher, net(seed=1)) and all(p.grad is None for p in teacher.parameters())
+
+
+def test_a_teachers_passes_serve_other_students_of_the_same_batches_and_nobody_notices(digits, tmp_path):
+    arm, weaker = ("crop_flip", "cutmix"), dataclasses.replace(KD, reduction="mean")
+    alone, beside = net(seed=0), net(seed=0)
+    fit(alone, digits, changed(epochs=2), augmentations=arm, teacher=net(seed=1), distillation=weaker)
+    teacher = Recording(seed=1)
+    options = dict(augmentations=arm, teacher=teacher, passes=tmp_path)
+    fit(net(seed=0), digits, changed(epochs=1), distillation=KD, **options)
+    assert len(teacher.shown) == 3
+    fit(beside, digits, changed(epochs=2), distillation=weaker, **options)
+    assert len(teacher.shown) == 6, "three of the first epoch, by the first student, and three of the second"
+    assert same(alone, beside)
+
+
+def test_passes_of_an_epoch_that_was_broken_off_are_not_kept(digits, tmp_path):
+    passes = train.TeacherPasses(net(seed=1).eval(), "float32", tmp_path)
+    batches = [[torch.zeros(2, 3, 32, 32)], [torch.ones(2, 3, 32, 32)]]
+    begun = passes.added(iter(batches), 0)
+    next(begun)
+    begun.close()
+    assert not list(tmp_path.iterdir()) and passes.read(0) is None
+    said = [logits for _, logits in passes.added(iter(batches), 0)]
+    assert torch.equal(torch.stack(said), passes.read(0)) and passes.read(1) is None
 
 
 @pytest.fixture(scope="module")
