@@ -1,6 +1,6 @@
 """How a student's training time grows with images and epochs: seconds, and a line fitted through their medians.
 
-    python benchmarks/growth.py     # results/growth.json
+    python benchmarks/growth.py     # results/<processor>/growth.json
 """
 
 import statistics

@@ -1,6 +1,6 @@
 """Peak resident memory of a CIFAR-10 teacher run at batch 512: steps of training, then inference as at a run's end.
 
-    python benchmarks/memory.py [RUNS]     # results/memory.json
+    python benchmarks/memory.py [RUNS]     # results/<processor>/memory.json
 """
 
 import resource

@@ -1,7 +1,7 @@
 """Reading what is there: `runs.ensure` on stored runs, and every notebook executed from the published edition's.
 
-    python benchmarks/store.py runs                     # results/store.json
-    python benchmarks/store.py notebooks [REPEATS]      # results/notebooks.json
+    python benchmarks/store.py runs                     # results/<processor>/store.json
+    python benchmarks/store.py notebooks [REPEATS]      # results/<processor>/notebooks.json
 """
 
 import dataclasses

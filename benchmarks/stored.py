@@ -1,6 +1,6 @@
 """Times of the published edition's runs, as the store holds them: epochs on a GPU, and the whole grid.
 
-    python benchmarks/stored.py     # results/stored.json
+    python benchmarks/stored.py     # results/<device of the runs>/stored.json
 """
 
 import statistics
@@ -37,9 +37,11 @@ def main() -> None:
     augmented = [run for run in lenets if run.spec.augmentations]
     crop_flip = [run for run in teachers if run.spec.augmentations == ("crop_flip",)]
     batch_size = crop_flip[0].spec.recipe.batch_size
+    devices = sorted({Run(spec).metrics["provenance"]["device"] for spec in published()})
     keep(
         "stored",
-        devices=sorted({Run(spec).metrics["provenance"]["device"] for spec in published()}),
+        of=" ".join(devices),
+        devices=devices,
         batch_size=batch_size,
         teacher_epoch_seconds=epoch_seconds(crop_flip),
         teraflops_an_epoch=round(teraflops_an_epoch(50_000 // batch_size * batch_size), 2),

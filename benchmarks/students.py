@@ -1,6 +1,8 @@
 """A LeNet student of a ResNet-18 (width 64) teacher: seconds an epoch of 50,000 images, ours and others'.
 
-    python benchmarks/students.py {bare | cached | usual | stack | shared | accuracy}   # results/students_<part>.json
+    python benchmarks/students.py PART     # results/<processor>/students_<part>.json
+
+PART is bare, cached, usual, stack, shared or accuracy.
 """
 
 import sys

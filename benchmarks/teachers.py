@@ -1,6 +1,6 @@
 """A ResNet-18 (width 64) teacher under crop, flip and CutMix: images a second, and the share of the input side.
 
-    python benchmarks/teachers.py     # results/teachers.json
+    python benchmarks/teachers.py     # results/<processor>/teachers.json
 """
 
 import time

@@ -119,9 +119,9 @@ def others() -> float:
     return round(max(other, 0) / (time.monotonic() - STARTED[0]) / (os.cpu_count() or 1), 3)
 
 
-def keep(name: str, **measured: Any) -> None:
-    """Write results/<processor>/<name>.json, so that another processor's results stay beside it."""
+def keep(name: str, of: str = "", **measured: Any) -> None:
+    """Write results/<of, or else the processor>/<name>.json, so that another machine's results stay beside it."""
     content = {"machine": machine() | {"cores_used_by_others": others()}, **measured}
-    folder = RESULTS / "-".join(re.findall("[a-z0-9]+", content["machine"]["processor"].lower()))
+    folder = RESULTS / "-".join(re.findall("[a-z0-9]+", (of or content["machine"]["processor"]).lower()))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")

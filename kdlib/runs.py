@@ -324,7 +324,8 @@ def ensure(specs: Iterable[Spec], *, device: str = "cpu") -> list[Run]:
     """Make each run exist exactly once, teachers before their students, and return them in the order asked for.
 
     What is in the store is checked and read; what is not is trained on `device`. Several processes may work on one
-    list: each run is locked while it is made, and who finds it locked goes on with the next.
+    list: each run is locked while it is made, and who finds it locked goes on with the next. `.passes` in the store
+    holds a teacher's passes over augmented batches until the last student that shares them is made.
     """
     asked = [Run(spec) for spec in specs]
     pending: dict[str, Run] = {}
@@ -335,17 +336,26 @@ def ensure(specs: Iterable[Spec], *, device: str = "cpu") -> list[Run]:
         for name in {run.spec.dataset for run in pending.values()}:
             data.load(name)
         open_store()
-    begun = [run.spec for run in pending.values()]
+    pending = in_groups(pending)
     while pending:
         made = next((name for name, run in pending.items() if make_if_free(run, pending, device)), None)
         if made:
-            del pending[made]
+            passes = passes_of(pending.pop(made).spec)
+            if passes and passes not in [passes_of(run.spec) for run in pending.values()]:
+                shutil.rmtree(passes, ignore_errors=True)
         else:
             time.sleep(1)  # other processes are making all that can be made now
-    for spec in begun:
-        if isinstance(spec, Student):
-            shutil.rmtree(passes_of(spec), ignore_errors=True)
     return asked
+
+
+def in_groups(pending: dict[str, Run]) -> dict[str, Run]:
+    """The same, but students that share their teacher's passes come after one another: few of these are kept then."""
+    first: dict[Any, int] = {}
+    groups = [passes_of(run.spec) or name for name, run in pending.items()]
+    for i, group in enumerate(groups):
+        first.setdefault(group, i)
+    order = sorted(zip(groups, pending, strict=True), key=lambda item: first[item[0]])
+    return {name: pending[name] for _, name in order}
 
 
 def add_pending(run: Run, pending: dict[str, Run]) -> None:
@@ -459,12 +469,22 @@ def taught_by(spec: Spec, device: str) -> dict:
     }
 
 
-def passes_of(spec: Student) -> Path:
-    """The folder of its teacher's passes over its batches: the same for all students that see these batches."""
-    said = {name: value for name, value in canonical(spec).items() if name in ("teacher", "augmentations", "seed")}
-    said["extensions"] = extensions.versions(spec.dataset, spec.teacher.model, spec.augmentations, None)
-    said["batch_size"] = spec.recipe.batch_size
-    return store() / ".passes" / hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+def passes_of(spec: Spec) -> Path | None:
+    """The folder of the teacher's passes over a student's batches, the same for all students that see these batches.
+
+    None for a network that has no teacher, or whose teacher needs no passes as its logits are stored. Another commit
+    may make other batches, and has folders of its own.
+    """
+    if isinstance(spec, Teacher) or not spec.augmentations:
+        return None
+    seen = {
+        "teacher": canonical(spec.teacher),
+        "augmentations": spec.augmentations,
+        "extensions": extensions.versions(spec.dataset, spec.teacher.model, spec.augmentations, None),
+        "batches": [spec.seed, spec.recipe.batch_size, spec.recipe.version],
+        "commit": commit(),
+    }
+    return store() / ".passes" / hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def half(logits: Tensor) -> np.ndarray:

@@ -5,6 +5,7 @@ network's weights. All randomness comes from (seed, purpose, epoch), so that arm
 images, and a run taken up again after an interruption draws what it would have drawn.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -134,7 +135,8 @@ def fit(
 
     `teacher` is None (labels alone), logits of every training image (N, K), which are exact for a student whose
     images are not augmented, or a network, which then sees the student's batch in `teacher_precision`. On the CPU the
-    folder `passes` keeps what it says of them, for other students of the same batches (`TeacherPasses`).
+    folder `passes` keeps what it says of them, for other students of the same batches (`TeacherPasses`): `seconds` is
+    then less for those that come later.
     Batches have one fixed size: the images that are left over at the end of an epoch's order wait for the next.
     `accuracy` is on the batches as they were trained on (mixed ones count their first label).
     """
@@ -155,7 +157,7 @@ def fit(
     beside = None
     if in_loop is not None:
         in_loop = in_loop.to(device, memory_format=memory_format(teacher_precision)).eval()
-        if device.type == "cpu":
+        if device.type != "cuda":
             beside, in_loop = TeacherPasses(in_loop, teacher_precision, passes), None
     step = training_step(model, optimizer, recipe, in_loop, teacher_precision, distillation)
     progress = Progress(title, recipe.epochs, len(rows))
@@ -289,13 +291,14 @@ def logits_of(network: Callable[[Tensor], Tensor], x: Tensor, precision: str) ->
         return network(x.contiguous(memory_format=memory_format(precision)))
 
 
-@dataclass(frozen=True)
+@dataclass
 class TeacherPasses:
     """What a teacher says of augmented batches, computed once for all students that see them.
 
     Such students differ in their loss or their network alone: seed, augmentations and batches are the same. On the
     CPU the teacher's pass is most of their step. `folder` keeps (steps, N, K) float32 logits of each epoch that was
-    trained to its end, which are the logits themselves, so that no student notices. Without it nothing is kept.
+    trained to its end, which are the logits themselves, so that no student notices. Without it nothing is kept. What
+    can't be read, or is of another teacher, version of PyTorch or number of threads, is computed again.
     """
 
     teacher: Classifier
@@ -304,23 +307,38 @@ class TeacherPasses:
 
     def added(self, batches: Iterator[list[Tensor]], epoch: int) -> Iterator[list[Tensor]]:
         """The batches of an epoch, each with the teacher's logits at its end."""
-        kept, said = self.read(epoch), []
-        for i, batch in enumerate(batches):
-            if kept is None:
-                with torch.no_grad():
-                    said.append(logits_of(self.teacher, batch[0], self.precision))
-            yield [*batch, said[i] if kept is None else kept[i]]
-        if kept is None and self.folder:
-            write_whole(self.path(epoch), torch.stack(said))
+        kept = self.read(epoch)
+        if kept is not None:
+            yield from ([*batch, logits] for batch, logits in zip(batches, kept, strict=True))
+            return
+        said = []
+        for batch in batches:
+            with torch.no_grad():
+                said.append(logits_of(self.teacher, batch[0], self.precision))
+            yield [*batch, said[-1]]
+        if self.folder:
+            with contextlib.suppress(OSError, RuntimeError):  # no room, or others have done with them: all the same
+                write_whole(self.path(epoch), {"of": self.maker, "logits": torch.stack(said)})
 
     def path(self, epoch: int) -> Path:
         return self.folder / f"{epoch}.pt"
 
     def read(self, epoch: int) -> Tensor | None:
-        try:
-            return torch.load(self.path(epoch), weights_only=True) if self.folder else None
-        except FileNotFoundError:
+        if self.folder is None:
             return None
+        try:
+            kept = torch.load(self.path(epoch), weights_only=True)
+            return kept["logits"] if kept["of"] == self.maker else None
+        except (OSError, EOFError, RuntimeError, LookupError, pickle.UnpicklingError):
+            return None
+
+    @functools.cached_property
+    def maker(self) -> str:
+        """What makes the last digits of the logits: the teacher's weights, PyTorch and its threads."""
+        digest = hashlib.sha256(f"{torch.__version__} {torch.get_num_threads()}".encode())
+        for tensor in self.teacher.state_dict().values():
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
 
 Step = Callable[..., Tensor]

@@ -209,7 +209,7 @@ def test_a_run_is_its_files_and_nothing_else_remains(made):
     for key, own in zip(KEYS, ({"train_logits.npz", "weights.safetensors"},) * 2 + (set(),), strict=True):
         assert {path.name for path in (made / key).iterdir()} == everywhere | own
     assert sorted(path.name for path in made.iterdir() if not path.name.startswith(".")) == sorted(KEYS)
-    for aside in (".making", ".checkpoints", ".passes"):
+    for aside in (".making", ".checkpoints"):
         assert not (made / aside).exists() or not list((made / aside).iterdir())
 
 
@@ -304,9 +304,6 @@ def test_two_processes_make_each_run_once(tmp_path):
     assert all("teachers: 2 runs" in text for text in said)
 
 
-AUGMENTED = dataclasses.replace(STUDENT, augmentations=("cutmix",))
-
-
 @pytest.mark.parametrize("change", [{"reduction": "mean"}, {"temperature": 4.0}, {"model": "alexnet", "width": 16}])
 def test_students_of_the_same_batches_share_their_teachers_passes(change):
     assert runs.passes_of(dataclasses.replace(AUGMENTED, **change)) == runs.passes_of(AUGMENTED)
@@ -323,6 +320,19 @@ def test_students_of_the_same_batches_share_their_teachers_passes(change):
 )
 def test_students_of_other_batches_or_teachers_do_not(change):
     assert runs.passes_of(dataclasses.replace(AUGMENTED, **change)) != runs.passes_of(AUGMENTED)
+
+
+def test_networks_without_passes_have_no_folder_for_them():
+    assert runs.passes_of(TEACHER) is runs.passes_of(STUDENT) is None
+
+
+def test_students_that_share_passes_are_made_after_one_another():
+    one = [AUGMENTED, dataclasses.replace(AUGMENTED, seed=1)]
+    other = [dataclasses.replace(spec, reduction="mean") for spec in one]
+    specs = [TEACHER, one[0], STUDENT, one[1], *other]
+    ordered = runs.in_groups({runs.key(spec): Run(spec) for spec in specs})
+    assert [run.spec for run in ordered.values()] == [TEACHER, one[0], other[0], STUDENT, one[1], other[1]]
+    assert all(name == run.key for name, run in ordered.items())
 
 
 def test_a_student_is_the_same_whether_or_not_another_shares_its_teachers_passes(filled, monkeypatch):

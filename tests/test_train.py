@@ -382,6 +382,26 @@ def test_passes_of_an_epoch_that_was_broken_off_are_not_kept(digits, tmp_path):
     assert torch.equal(torch.stack(said), passes.read(0)) and passes.read(1) is None
 
 
+def test_passes_that_are_damaged_or_of_another_teacher_are_computed_again(tmp_path):
+    def said(seed: int) -> torch.Tensor:
+        passes = train.TeacherPasses(net(seed=seed).eval(), "float32", tmp_path)
+        ((_, logits),) = passes.added(iter([[torch.ones(2, 3, 32, 32)]]), 0)
+        return logits
+
+    expected = net(seed=2).eval()(torch.ones(2, 3, 32, 32))
+    assert not torch.equal(said(1), expected) and torch.equal(said(2), expected)
+    whole = (tmp_path / "0.pt").read_bytes()
+    for content in (b"", whole[:-200], b"no passes"):
+        (tmp_path / "0.pt").write_bytes(content)
+        assert torch.equal(said(2), expected) and (tmp_path / "0.pt").read_bytes() == whole
+
+
+def test_passes_that_can_not_be_kept_stop_nobody(tmp_path):
+    (tmp_path / "file").touch()
+    passes = train.TeacherPasses(net(seed=1).eval(), "float32", tmp_path / "file")
+    assert len(list(passes.added(iter([[torch.zeros(2, 3, 32, 32)]]), 0))) == 1
+
+
 @pytest.fixture(scope="module")
 def taught(digits):
     """A small float32 teacher that knows something."""
