@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-import timing  # noqa: F401  puts the project's folder on the path
+import timing
 from kdlib import pages, runs
 from kdlib.pages import all_specs
 
@@ -49,7 +49,8 @@ def watched(words: list[str], store: str) -> tuple[float, int]:
 
 
 def where() -> str:
-    return f"on {time.strftime('%Y-%m-%d')} on {pages.processor()}"
+    machine = timing.machine()
+    return f"on {machine['date']} on {machine['processor']}, {machine['cores']} cores"
 
 
 def measure_one_epoch(profile: str) -> dict[str, str | float]:

@@ -2,8 +2,6 @@
 
 import functools
 import json
-import os
-import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -184,12 +182,3 @@ def sampling() -> str:
 def size_of(folder: Path) -> int:
     """Bytes of all files under a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def processor() -> str:
-    """The processor's name and how many of its cores this process may use."""
-    try:
-        name = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())[1]
-    except (OSError, TypeError):
-        name = "unknown processor"
-    return f"{name}, {len(os.sched_getaffinity(0))} cores"
