@@ -48,6 +48,11 @@ def watched(words: list[str], store: str) -> tuple[float, int]:
     return time.monotonic() - started, peak
 
 
+def size_of(folder: Path) -> int:
+    """Bytes of all files under a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def where() -> str:
     machine = timing.machine()
     return f"on {machine['date']} on {machine['processor']}, {machine['cores']} cores"
@@ -81,7 +86,7 @@ def measure_one_epoch(profile: str) -> dict[str, str | float]:
 def measure(profile: str) -> dict[str, str | float]:
     with tempfile.TemporaryDirectory() as store:
         seconds, peak = watched(["report", "--profile", profile], store)
-        stored, built = pages.size_of(Path(store)), pages.size_of(pages.ROOT / "_build" / "report" / profile)
+        stored, built = size_of(Path(store)), size_of(pages.ROOT / "_build" / "report" / profile)
     return {
         "time": pages.shown_time(seconds),
         "memory": f"{peak / 1e9:.1f} GB",

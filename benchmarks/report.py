@@ -227,8 +227,8 @@ def shared_pass(r: Results) -> list[str]:
         f"On the GPU the teacher's pass belongs to the recorded step of each student. An epoch of such a student takes "
         f"{s['augmented_student_epoch_seconds']:.3g} s there, one of stored logits "
         f"{s['clean_student_epoch_seconds']:.3g} s. Students come in pairs, one for each reduction of the loss: one "
-        f"pass for both would save half of the difference, over the {s['augmented_student_epochs']} epochs of the published "
-        f"grid's augmented LeNet students {saved:.0f} s, {saved / s['grid_seconds']:.0%} of its "
+        f"pass for both would save half of the difference, over the {s['augmented_student_epochs']} epochs of the "
+        f"published grid's augmented LeNet students {saved:.0f} s, {saved / s['grid_seconds']:.0%} of its "
         f"{s['grid_seconds']:.0f} s.",
         "",
     ]

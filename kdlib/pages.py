@@ -174,11 +174,3 @@ def sampling() -> str:
         f"The mean accuracy of the stored networks on the shifted images is {accuracy:.3f}. At that accuracy the "
         f"standard error is {listing(f'{e:.2f} points on {n:,} images' for n, e in error.items())}."
     )
-
-
-# ---------------------------------------------------------------- measuring, for benchmarks/costs.py
-
-
-def size_of(folder: Path) -> int:
-    """Bytes of all files under a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
