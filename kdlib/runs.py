@@ -350,12 +350,9 @@ def ensure(specs: Iterable[Spec], *, device: str = "cpu") -> list[Run]:
 
 def in_groups(pending: dict[str, Run]) -> dict[str, Run]:
     """The same, but students that share their teacher's passes come after one another: few of these are kept then."""
-    first: dict[Any, int] = {}
-    groups = [passes_of(run.spec) or name for name, run in pending.items()]
-    for i, group in enumerate(groups):
-        first.setdefault(group, i)
-    order = sorted(zip(groups, pending, strict=True), key=lambda item: first[item[0]])
-    return {name: pending[name] for _, name in order}
+    groups = {name: passes_of(run.spec) or name for name, run in pending.items()}
+    order = list(dict.fromkeys(groups.values()))
+    return {name: pending[name] for name in sorted(pending, key=lambda name: order.index(groups[name]))}
 
 
 def add_pending(run: Run, pending: dict[str, Run]) -> None:

@@ -506,8 +506,9 @@ def test_a_flipped_byte_of_an_array_is_found(filled, no_training, name):
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     for member in members:
+        data = member.header_offset + 30 + len(member.filename) + 20  # header, name, zip64 field
         damaged = bytearray(content)
-        damaged[member.header_offset + 30 + len(member.filename) + 20 + member.compress_size // 2] ^= 0xFF
+        damaged[data + member.compress_size // 2] ^= 0xFF
         path.write_bytes(damaged)
         check_refusal(filled, path, TEACHER)
 
