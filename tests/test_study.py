@@ -241,7 +241,7 @@ def test_papermill_hands_lists_over_as_text(name, text, value):
 def test_what_is_not_set_comes_from_the_profile_and_none_is_not_set():
     plain = study.settings("students", "cpu")
     assert plain == study.settings("students", "cpu", seeds=None, temperature=None, device=None)
-    assert plain.seeds == (0,) and plain.teacher_epochs == 20 and plain.temperature == 20.0
+    assert plain.seeds == (0,) and plain.teacher_epochs == 15 and plain.temperature == 20.0
     assert study.settings("mnist", "cpu").teacher == "alexnet"  # the chapter's own
     assert study.settings("mnist", "cpu", teacher="resnet18").teacher == "resnet18"  # and what is given goes first
 
