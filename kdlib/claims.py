@@ -733,12 +733,7 @@ def verdict_table(judgements: Sequence[Judgement], name: str = "tab-verdicts") -
     rows, data = [], []
     for claim, cases in grouped(judgements):
         cells = [shown_case(case) for case in cases]
-        data += [
-            {"claim": claim.id, "statement": claim.statement, "source": claim.source}
-            | {"loss": case.reduction, "verdict": case.verdict, "why not run": case.why_not}
-            | {says: case.count(says) for says in (FOR, AGAINST, OPEN)}
-            for case in cases
-        ]
+        data += [as_row(case) for case in cases]
         rows.append([
             f"{{ref}}`{claim.id} <tab-claim-{claim.id}>`",  # to its effects
             f"{claim.statement} [{claim.source}]({claim.page}.ipynb)<br>*{claim.effects[0].title}*",
@@ -748,6 +743,15 @@ def verdict_table(judgements: Sequence[Judgement], name: str = "tab-verdicts") -
         ])  # fmt: skip
     said = f"The paper's claims, and whether they hold. {caption(judgements)}"
     return directive([header, align, *rows], said, name, pd.DataFrame(data))
+
+
+def as_row(case: Judgement) -> dict:
+    """A verdict as a row of data."""
+    of = case.claim
+    return {
+        "claim": of.id, "statement": of.statement, "source": of.source, "loss": case.reduction,
+        "verdict": case.verdict, "why not run": case.why_not,
+    } | {says: case.count(says) for says in (FOR, AGAINST, OPEN)}  # fmt: skip
 
 
 def effect_table(judgements: Sequence[Judgement], claim: int) -> Markdown:

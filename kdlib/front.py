@@ -15,10 +15,9 @@ from kdlib.claims import Judgement
 from kdlib.figures import GREY, Picture, canvas, colour, styled
 from kdlib.runs import Run
 from kdlib.stats import Interval
-from kdlib.tables import BASELINE, CONTROLS, Markdown, arm_name, directive, listing, network_name
+from kdlib.tables import BASELINE, CONTROLS, SHORT_LOSSES, Markdown, arm_name, directive, listing, network_name
 
 OF_STUDENTS = {"lenet": 2, "alexnet": 3}  # the claims that compare the students of every arm
-SHORT_LOSSES = {"batchmean": "formula", "mean": "released code"}
 VERDICTS = {  # in the singular and the plural
     claims.HOLDS: ("holds", "hold"),
     claims.FAILS: ("does not hold", "do not hold"),

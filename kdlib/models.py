@@ -15,6 +15,9 @@ from torch.nn import functional as F
 from kdlib import KdlibError
 
 
+FULL_WIDTH = 64  # channels of the first convolution of the paper's ResNet-18 and AlexNet
+
+
 class ModelError(KdlibError, ValueError):
     """An architecture that does not exist, or in a size that it cannot have."""
 
@@ -120,7 +123,7 @@ ARCHITECTURES: dict[str, Callable[[int, int], Classifier]] = {
 }
 
 
-def build(name: str, *, width: int = 64, classes: int = 10, seed: int = 0) -> Classifier:
+def build(name: str, *, width: int = FULL_WIDTH, classes: int = 10, seed: int = 0) -> Classifier:
     """A network with PyTorch's default initial weights, drawn on the CPU from `seed` alone.
 
     They are the same whatever the device, and the global generators are left as they were.
@@ -137,5 +140,5 @@ def check(name: str, width: int) -> None:
         raise ModelError(f"no model is called {name!r}: there are {', '.join(ARCHITECTURES)}")
     if width < 1:
         raise ModelError(f"width is {width}, it must be at least 1")
-    if name == "lenet" and width != 64:
-        raise ModelError(f"lenet has one size only: width is {width}, leave it at 64")
+    if name == "lenet" and width != FULL_WIDTH:
+        raise ModelError(f"lenet has one size only: width is {width}, leave it at {FULL_WIDTH}")

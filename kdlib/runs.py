@@ -7,7 +7,10 @@ A run is a folder `<key>` in the run store (`KDLIB_RUNS`, or `runs/` beside this
     history.csv         a row an epoch
     predictions.npz     float16 logits on the test sets, with their labels
     train_logits.npz    of a network trained on labels: float16 logits on the training images, for its students
-    weights.safetensors of a network trained on labels, for students that augment their images; not committed
+    weights.safetensors of a network trained on labels, for students that augment their images
+
+Only what a student that is still to be trained needs may be missing: the weights, which are not committed, and the
+train logits, which are committed of CIFAR-10's teachers alone.
 """
 
 import contextlib
@@ -196,6 +199,7 @@ def store() -> Path:
 
 
 FILES = ("spec.json", "metrics.json", "history.csv")
+TRAIN_LOGITS = "train_logits.npz"
 # What reading a damaged file can raise: of the file itself, JSON, CSV, an archive, and safetensors with their shapes.
 UNREADABLE = (OSError, EOFError, ValueError, LookupError, zlib.error, zipfile.BadZipFile, SafetensorError, RuntimeError)
 
@@ -225,11 +229,11 @@ class Run:
     def check(self) -> None:
         """Raise `RunError` where a file is missing, unreadable, or belongs to another spec."""
         archives = {"predictions.npz": ("test_logits", "test_labels", "class_gram", "embedding_dim")}
-        if isinstance(self.spec, Teacher):
-            archives["train_logits.npz"] = ("logits",)
         for name in [*FILES, *archives]:
             if not (self.folder / name).is_file():
                 raise self._damaged(name, "it is missing")
+        if (self.folder / TRAIN_LOGITS).is_file():
+            archives[TRAIN_LOGITS] = ("logits",)
         if self._json("spec.json") != canonical(self.spec):
             raise self._damaged("spec.json", "it describes another run")
         for part in ("test", "provenance"):
@@ -272,19 +276,22 @@ class Run:
 
     def train_logits(self) -> np.ndarray:
         """Logits (N, K) on the training images, as every student reads them: float32 of the float16 on disk."""
-        return self._arrays("train_logits.npz")["logits"].astype(np.float32)
+        self._expect(TRAIN_LOGITS, "students that learn from it")
+        return self._arrays(TRAIN_LOGITS)["logits"].astype(np.float32)
 
     @property
     def weights(self) -> Path:
         return self.folder / "weights.safetensors"
 
+    def _expect(self, name: str, who: str) -> None:
+        """Raise where a file is missing that only some students need."""
+        path = self.folder / name
+        if not path.is_file():
+            raise RunError(f"{path} is missing, and {who} need it: delete that folder to train the run again")
+
     def network(self) -> models.Classifier:
         """The trained network, on the CPU."""
-        if not self.weights.is_file():
-            raise RunError(
-                f"{self.weights} is missing, and students that augment their images need it: "
-                f"delete that folder to train the run again"
-            )
+        self._expect(self.weights.name, "students that augment their images")
         return self._reading(self.weights.name, self._network)
 
     def _network(self, weights: Path) -> models.Classifier:
@@ -348,6 +355,14 @@ def ensure(specs: Iterable[Spec], *, device: str = "cpu") -> list[Run]:
     return asked
 
 
+def stored(specs: Iterable[Spec]) -> list[Run]:
+    """Those of the runs that are in the store, checked; nothing is trained."""
+    there = [run for run in map(Run, specs) if run.exists()]
+    for run in there:
+        run.check()
+    return there
+
+
 def in_groups(pending: dict[str, Run]) -> dict[str, Run]:
     """The same, but students that share their teacher's passes come after one another: few of these are kept then."""
     groups = {name: passes_of(run.spec) or name for name, run in pending.items()}
@@ -365,9 +380,15 @@ def add_pending(run: Run, pending: dict[str, Run]) -> None:
     if isinstance(run.spec, Student):
         teacher = Run(run.spec.teacher)
         add_pending(teacher, pending)
-        if run.spec.augmentations and teacher.exists():
-            teacher.network()  # its weights must be there and readable
+        if teacher.exists():
+            check_source(run.spec)
     pending[run.key] = run
+
+
+def check_source(spec: Student) -> None:
+    """Raise where what a student learns from its teacher by is missing or can't be read."""
+    teacher = Run(spec.teacher)
+    teacher.network() if spec.augmentations else teacher.train_logits()
 
 
 def make_if_free(run: Run, pending: dict[str, Run], device: str) -> bool:
@@ -443,7 +464,7 @@ def make(run: Run, device: str) -> None:
     np.savez_compressed(aside / "predictions.npz", **predictions)
     if isinstance(spec, Teacher):
         logits, _ = infer(model, train.images, train.mean, train.std)
-        np.savez_compressed(aside / "train_logits.npz", logits=half(logits))
+        np.savez_compressed(aside / TRAIN_LOGITS, logits=half(logits))
         save_file({name: t.cpu().contiguous() for name, t in model.state_dict().items()}, aside / run.weights.name)
     scores["provenance"] = provenance(dataset, device, time.monotonic() - started)
     write_json(aside / "metrics.json", scores)

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from kdlib import KdlibError, augment, metrics, paper, stats
+from kdlib.models import FULL_WIDTH
 from kdlib.runs import Run, Student, Teacher, human_ceiling, mark
 from kdlib.study import Settings
 
@@ -41,10 +42,10 @@ ARM_NAMES = {
 }
 CONTROLS = ("alone", "random")
 NETWORK_NAMES = {"resnet18": "ResNet-18", "lenet": "LeNet", "alexnet": "AlexNet"}
+SHORT_LOSSES = {"batchmean": "formula", "mean": "released code"}
 VARIANT_NAMES = {
     "": "ours",
-    "batchmean": "formula",
-    "mean": "released code",
+    **SHORT_LOSSES,
     "table": "as in the table",
     "pairs": "means over pairs",
     "printed": "as printed",
@@ -52,7 +53,6 @@ VARIANT_NAMES = {
     "student": "student augmented",
     "both": "both augmented",
 }
-LOSS_NAMES = {"batchmean": "the formula's loss", "mean": "the released code's loss"}
 TEST_SETS = {
     ("cifar10", "test"): "CIFAR-10",
     ("cifar10", "shifted"): "CINIC-10",
@@ -101,7 +101,7 @@ def network_name(model: str) -> str:
 
 def loss_name(reduction: str) -> str:
     """How a form of the loss is called in a sentence."""
-    return LOSS_NAMES.get(reduction, f"the loss {reduction}")
+    return f"the {SHORT_LOSSES[reduction]}'s loss" if reduction in SHORT_LOSSES else f"the loss {reduction}"
 
 
 def name_of_test_set(dataset: str, part: str) -> str:
@@ -829,7 +829,7 @@ def _extremes_of(rows: pd.DataFrame, variant: str) -> str:
     baseline = rows[rows["arm"] == BASELINE]
     if len(baseline) and BASELINE not in (top["arm"], bottom["arm"]):
         text += f", {ours(baseline.iloc[0])} without augmentation,"
-    return (text + (f" under {LOSS_NAMES[variant]}" if variant in LOSS_NAMES else "")).removesuffix(",")
+    return (text + (f" under {loss_name(variant)}" if variant in SHORT_LOSSES else "")).removesuffix(",")
 
 
 def worth_in_words(frame: pd.DataFrame, model: str) -> Markdown:
@@ -864,10 +864,22 @@ def about(settings: Settings, runs: Sequence[Run]) -> Markdown:
     shifted = next((run.metrics["provenance"].get("shifted") for run in runs if "shifted" in run.metrics), None)
     if shifted:
         text += f" The shifted test set is {shifted}."
+    text += reduced(settings)
     if settings.profile == "demo":
-        text += " Its networks are narrow and its data small: "
-        text += "it shows the study at work; it says nothing of the claims."
+        text += " It shows the study at work and says nothing of the claims."
     return Markdown(text)
+
+
+def reduced(settings: Settings) -> str:
+    """A sentence on how the networks differ from the paper's, empty where none is narrower."""
+    widths = {model: settings.width(model) for model in dict.fromkeys((settings.teacher, *settings.students))}
+    narrow = [f"{network_name(model)} of width {width}" for model, width in widths.items() if width < FULL_WIDTH]
+    if not narrow:
+        return ""
+    return (
+        f" **These are reduced models**: {listing(narrow)}, where the paper's have {FULL_WIDTH}; teachers are trained "
+        f"for {settings.teacher_epochs} epochs and students for {settings.student_epochs}."
+    )
 
 
 def _networks_and_seeds(runs: Iterable[Run]) -> str:

@@ -76,6 +76,12 @@ def test_an_augmented_student_needs_the_teachers_weights(store):
         again.again(runs.key(AUGMENTED), "cpu")
 
 
+def test_a_student_needs_the_teachers_logits(store):
+    (store / runs.key(TEACHER) / "train_logits.npz").unlink()
+    with pytest.raises(RunError, match="students that learn from it need it"):
+        again.again(runs.key(STUDENT), "cpu")
+
+
 def test_every_committed_run_is_found_by_its_key(monkeypatch):
     monkeypatch.delenv("KDLIB_RUNS", raising=False)
     names = [path.parent.name for path in (ROOT / "runs").glob("*/spec.json")]

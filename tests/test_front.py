@@ -10,7 +10,7 @@ import test_claims
 from test_claims import LEVEL, chapter
 from test_extensions import papermill
 
-from kdlib import claims, front, stats
+from kdlib import claims, front, stats, tables
 from kdlib.front import Difference
 from kdlib.runs import Student, Teacher
 from kdlib.stats import Interval
@@ -102,7 +102,7 @@ def test_arms_have_the_intervals_of_the_claims():
 def test_verdicts_are_counted_under_each_loss():
     judgements, _ = page(chapter("students", accuracies(mixup=0.5, cutmix=0.4, crop_flip=0.6, cutout=0.6)))
     text = front.of_claims(judgements)
-    for reduction, name in front.SHORT_LOSSES.items():
+    for reduction, name in tables.SHORT_LOSSES.items():
         verdicts = [j.verdict for j in judgements if j.reduction in (reduction, None)]
         assert len(verdicts) == 13
         part = next(part for part in text.split("; ") if name in part)

@@ -475,6 +475,12 @@ def test_a_teachers_damaged_logits_are_named_before_a_student_is_trained(filled,
     check_refusal(filled, path, Student("digits", TEACHER, "lenet", 64, RECIPE, seed=0, temperature=2))
 
 
+def test_who_learns_nothing_new_from_a_network_does_not_mind_that_its_logits_are_missing(filled, no_training):
+    """They are large, and committed of teachers alone."""
+    (filled / KEYS[0] / "train_logits.npz").unlink()
+    assert runs.ensure([STUDENT, TEACHER])
+
+
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_teachers_damaged_weights_are_named_before_an_augmented_student_is_trained(filled, no_training, kind):
     path = filled / KEYS[0] / "weights.safetensors"
@@ -709,3 +715,25 @@ def test_the_kept_ceiling_of_people_is_that_of_their_votes(real_data, monkeypatc
     monkeypatch.delenv("KDLIB_RUNS", raising=False)
     kept = json.loads((ROOT / "runs" / "cifar10-people.json").read_text())
     assert kept["human_ceiling"] == pytest.approx(metrics.human_ceiling(data.load("cifar10").human_counts), abs=1e-9)
+
+
+# --- the committed runs ---
+
+
+@pytest.fixture(scope="module")
+def committed():
+    listed = subprocess.run(["git", "ls-files", "runs"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in listed.stdout.splitlines()]
+
+
+def test_the_committed_runs_are_small_and_hold_no_weights(committed):
+    assert sum(path.stat().st_size for path in committed) <= 60e6
+    assert {path.suffix for path in committed} == {".json", ".csv", ".npz"}
+
+
+def test_new_students_can_learn_from_every_committed_teacher_of_cifar10(committed, monkeypatch):
+    monkeypatch.delenv("KDLIB_RUNS", raising=False)
+    specs = dict.fromkeys(runs.find(path.parent.name).spec for path in committed if path.name == "metrics.json")
+    teachers = {one.teacher for one in specs if isinstance(one, Student) and one.dataset == "cifar10"}
+    assert len(teachers) >= 6  # five arms and a random one
+    assert {ROOT / "runs" / runs.key(one) / runs.TRAIN_LOGITS for one in teachers} <= set(committed)

@@ -289,6 +289,15 @@ def test_the_edition_is_described(full):
     assert "says nothing of the claims" in tables.about(demo, full.teachers)
 
 
+def test_reduced_networks_are_called_so_and_full_ones_not(full):
+    assert "reduced" not in tables.about(study.settings("students", "paper"), full.students)
+    cpu = study.settings("students", "cpu")
+    text = tables.about(cpu, full.students)
+    assert f"ResNet-18 of width {cpu.width('resnet18')} and AlexNet of width {cpu.width('alexnet')}, where" in text
+    assert f"{cpu.teacher_epochs} epochs" in text and "LeNet of width" not in text
+    assert "AlexNet" not in tables.reduced(study.settings("ablation", "cpu"))
+
+
 def test_further_tables(full):
     text = tables.recipes(full.teachers + full.students, "R.", "r")
     assert text.count("| AlexNet |") == 2 and "| labels |" in text  # as a student, and alone
