@@ -52,15 +52,15 @@ class Comparison:
 def again(name: str, device: str) -> Comparison:
     """Train the stored run with the key `name` again on `device`, aside, and compare; the store stays as it is.
 
-    On the CPU it gets as many threads as then, if it was made on one. A student needs its teacher's stored logits, and
-    one whose images are augmented the teacher's weights: raises `RunError` where they are missing.
+    On the CPU it gets as many threads as then, if it was made on one. A student needs its teacher's stored
+    logits, or its weights if its images are augmented: raises `RunError` where they are missing.
     """
     then = runs.find(name)
     then.check()
     needed = [Run(then.spec.teacher)] if isinstance(then.spec, Student) else []
     for teacher in needed:
         teacher.check()
-        runs.check_source(then.spec)
+        runs.check_teaching(then.spec)
     made = then.metrics["provenance"]
     threads = made["threads"] if device == "cpu" and made["device"].endswith("CPU") else torch.get_num_threads()
     with store_aside([teacher.folder for teacher in needed]), runs.threads(threads):

@@ -732,13 +732,12 @@ def verdict_table(judgements: Sequence[Judgement], name: str = "tab-verdicts") -
     align = ["---:", ":---", "---:", ":---", ":---", "---:"]
     rows, data = [], []
     for claim, cases in grouped(judgements):
-        cells = [shown_case(case) for case in cases]
         data += [as_row(case) for case in cases]
         rows.append([
             f"{{ref}}`{claim.id} <tab-claim-{claim.id}>`",  # to its effects
             f"{claim.statement} [{claim.source}]({claim.page}.ipynb)<br>*{claim.effects[0].title}*",
             shown(claim.effects[0].paper()),
-            *(cells if claim.of_students else [*cells, "no student"]),
+            *shown_cases(cases),
             " / ".join(str(n) for n in sorted({n for case in cases for n in case.seeds})) or "–",
         ])  # fmt: skip
     said = f"The paper's claims, and whether they hold. {caption(judgements)}"
@@ -793,6 +792,12 @@ def grouped(judgements: Sequence[Judgement]) -> Iterator[tuple[Claim, list[Judge
     claims = dict.fromkeys(judgement.claim for judgement in judgements)
     for claim in claims:
         yield claim, [judgement for judgement in judgements if judgement.claim == claim]
+
+
+def shown_cases(cases: Sequence[Judgement]) -> list[str]:
+    """A claim's verdicts, a cell for each form of the loss."""
+    cells = [shown_case(case) for case in cases]
+    return cells if cases[0].claim.of_students else [*cells, "no student"]
 
 
 def shown_case(case: Judgement) -> str:

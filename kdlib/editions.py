@@ -3,47 +3,69 @@
 An edition is judged on its own runs (`kdlib.claims`); here the verdicts of two are compared, and nothing is pooled.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from kdlib import claims, runs, study
 from kdlib.claims import AGAINST, FAILS, FOR, HOLDS, NOT_RUN, Judgement
+from kdlib.runs import Run
 from kdlib.study import Settings
-from kdlib.tables import SHORT_LOSSES, Markdown, directive, listing, network_name
+from kdlib.tables import SHORT_LOSSES, Markdown, directive, name_of_test_set, sizes
 
 
 @dataclass(frozen=True)
 class Edition:
-    """The settings of an edition's teachers and students, and its verdicts as `claims.judge` gives them."""
+    """An edition's settings, runs and verdicts; the first two by chapter, as `claims.judge` takes them."""
 
-    settings: Settings
+    settings: Mapping[str, Settings]
+    made: Mapping[str, Sequence[Run]]
     judgements: Sequence[Judgement]
 
     @property
-    def name(self) -> str:
-        return f"`{self.settings.profile}`"
+    def profile(self) -> str:
+        return self.settings["students"].profile
+
+    @property
+    def code(self) -> str:
+        return f"`{self.profile}`"
 
 
 def beside_another(own: Edition) -> Markdown:
-    """The verdicts of an edition and those of another that is stored, and how often they agree."""
-    other = find_other(own.settings)
-    if other is None:
-        return Markdown("The runs of another edition on the same data are not stored here.")
+    """The verdicts of an edition and those of another size, if that is stored whole, and how often they agree."""
+    if not as_profile(own.settings):
+        return Markdown(f"These are not the settings of `{own.profile}` alone: no edition differs in size alone.")
+    profile = other_size(own.settings)
+    if profile is None:
+        return Markdown(f"Of `{own.profile}` there is no other size: the other editions are on other data.")
+    settings = {name: study.settings(name, profile) for name in claims.CHAPTERS}
+    asked = {name: study.CHAPTERS[name](s) for name, s in settings.items()}
+    every = dict.fromkeys(itertools.chain(*asked.values()))
+    there = {run.spec: run for run in runs.stored(every)}
+    if len(there) < len(every):
+        return Markdown(f"Of the {len(every)} runs of `{profile}` not all are stored here: there is no comparison yet.")
+    made = {name: [there[spec] for spec in specs] for name, specs in asked.items()}
+    other = Edition(settings, made, claims.judge(made))
     return Markdown(f"{agreement(own, other)}\n\n{table(own, other)}")
 
 
-def find_other(own: Settings) -> Edition | None:
-    """The other profile on the same data set, as far as its runs are stored; nothing is trained."""
+def as_profile(settings: Mapping[str, Settings]) -> bool:
+    """Whether settings ask for the runs of their profile and for no others."""
+    return all(
+        study.CHAPTERS[name](s) == study.CHAPTERS[name](study.settings(name, s.profile))
+        for name, s in settings.items()
+    )
+
+
+def other_size(settings: Mapping[str, Settings]) -> str | None:
+    """The profile that has every chapter on the same data at another size; None where there is none."""
     for profile in study.PROFILES:
-        s = study.settings("students", profile)
-        if profile == own.profile or s.dataset != own.dataset:
-            continue
-        specs = {name: study.CHAPTERS[name](study.settings(name, profile)) for name in claims.CHAPTERS}
-        judgements = claims.judge({name: runs.stored(asked) for name, asked in specs.items()})
-        if any(case.verdict != NOT_RUN for case in judgements):
-            return Edition(s, judgements)
+        same = all(study.settings(name, profile).dataset == s.dataset for name, s in settings.items())
+        if same and profile != settings["students"].profile:
+            return profile
     return None
 
 
@@ -57,21 +79,23 @@ def agreement(own: Edition, other: Edition) -> str:
     ]
     if not judged:
         return "The two editions have no verdict in common."
-    same = sum(a.verdict == b.verdict for a, b in judged)
+    same = Counter(a.verdict for a, b in judged if a.verdict == b.verdict)
+    which = "; ".join(f"*{verdict}*: {number}" for verdict, number in same.items())
     opposite = [(a, b) for a, b in judged if {a.verdict, b.verdict} == {HOLDS, FAILS}]
+    told = "; ".join(
+        f"claim {a.claim.id}{f' ({SHORT_LOSSES[a.reduction]})' if a.reduction else ''} {a.verdict} in {own.code} "
+        f"and {b.verdict} in {other.code}"
+        for a, b in opposite
+    )
     effects = [pair for a, b in judged for pair in zip(a.findings, b.findings, strict=True)]
     clear = [(a.says, b.says) for a, b in effects if {a.says, b.says} <= {FOR, AGAINST}]
     alike = sum(a == b for a, b in clear)
-    told = "; ".join(
-        f"claim {a.claim.id}{f' ({SHORT_LOSSES[a.reduction]})' if a.reduction else ''} {a.verdict} in {own.name} "
-        f"and {b.verdict} in {other.name}"
-        for a, b in opposite
-    )
+    contrary = f"to opposite ones in {len(opposite)}: {told}" if opposite else "never to opposite ones"
     return (
-        f"Of {len(judged)} verdicts that both editions have, {same} are the same; "
-        f"{f'these are the opposite: {told}' if opposite else 'none is the opposite'}. Of the {len(effects)} effects "
-        f"behind them, {len(clear)} speak in both editions, for a claim or against it: {alike} on the same side, and "
-        f"{len(clear) - alike} on different ones."
+        f"Both editions come to a verdict in {len(judged)} cases: to the same in {same.total()}"
+        f"{f' ({which})' if which else ''}, and {contrary}. Of the {len(effects)} effects behind these verdicts, "
+        f"counted in each claim, {len(clear)} are clear in both editions, for the claim or against it: on the same "
+        f"side in {alike}, on opposite sides in {len(clear) - alike}."
     )
 
 
@@ -79,27 +103,24 @@ def table(own: Edition, other: Edition) -> Markdown:
     """A row a claim: the verdict of each edition under each form of the loss, with its first effect."""
     header, align = ["", "First effect of the claim"], ["---:", ":---"]
     for edition in (own, other):
-        header += [f"{edition.name}: {name}" for name in SHORT_LOSSES.values()]
+        header += [f"{edition.code}: {name}" for name in SHORT_LOSSES.values()]
         align += [":---"] * len(SHORT_LOSSES)
     rows, data = [], []
     of_both = (claims.grouped(edition.judgements) for edition in (own, other))
     for (claim, ours), (_, theirs) in zip(*of_both, strict=True):
         row = [f"{{ref}}`{claim.id} <tab-claim-{claim.id}>`", claim.effects[0].title]
         for edition, cases in ((own, ours), (other, theirs)):
-            cells = [claims.shown_case(case) for case in cases]
-            row += cells if claim.of_students else [*cells, "no student"]
-            data += [{"profile": edition.settings.profile} | claims.as_row(case) for case in cases]
+            row += claims.shown_cases(cases)
+            data += [{"profile": edition.profile} | claims.as_row(case) for case in cases]
         rows.append(row)
     said = (
-        "The claims in two editions: verdicts, and the first effect of each claim with its interval. "
-        f"{networks(own)}; {networks(other)}."
+        f"The claims in two editions: verdicts, and the first effect of each claim with its interval. {networks(own)}; "
+        f"{networks(other)}. The runs of {other.code} are those of `python -m kdlib report --profile {other.profile}`."
     )
     return directive([header, align, *rows], said, "tab-editions", pd.DataFrame(data))
 
 
 def networks(edition: Edition) -> str:
-    """How large the networks of an edition are, how long they are trained, and how often."""
-    s = edition.settings
-    trained = [(s.teacher, s.teacher_epochs), *((model, s.student_epochs) for model in s.students)]
-    sizes = [f"{network_name(model)} of width {s.width(model)}, {epochs} epochs" for model, epochs in trained]
-    return f"{edition.name}: {'; '.join(sizes)}; seed{'s' if len(s.seeds) > 1 else ''} {listing(s.seeds)}"
+    """How large an edition's networks are on the first data set, how long they are trained, and with which seeds."""
+    data = name_of_test_set(edition.settings["students"].dataset, "test")
+    return f"{edition.code} on {data}: {sizes([*edition.made.get('teachers', ()), *edition.made.get('students', ())])}"

@@ -75,8 +75,8 @@ def costs() -> str:
     header = ["Profile", "Networks", "Time", "Memory", "Disk", "Measured"]
     lines = [header, [":---", *["---:"] * 4, ":---"]]
     for profile in study.PROFILES:
-        specs = {runs.key(spec): Run(spec) for spec in all_specs(profile)}
-        there = [run for run in specs.values() if run.exists()]
+        specs = dict.fromkeys(all_specs(profile))
+        there = runs.stored(specs)
         row = [f"`{profile}`", str(len(specs))]
         if profile in measured:
             found = measured[profile]
@@ -145,7 +145,7 @@ made_again.reads = (AGAIN,)
 @functools.cache
 def published() -> list[Run]:
     """The stored runs of the `paper` profile."""
-    return [run for run in {runs.key(spec): Run(spec) for spec in all_specs("paper")}.values() if run.exists()]
+    return runs.stored(dict.fromkeys(all_specs("paper")))
 
 
 def datasets() -> str:

@@ -9,8 +9,8 @@ A run is a folder `<key>` in the run store (`KDLIB_RUNS`, or `runs/` beside this
     train_logits.npz    of a network trained on labels: float16 logits on the training images, for its students
     weights.safetensors of a network trained on labels, for students that augment their images
 
-Only what a student that is still to be trained needs may be missing: the weights, which are not committed, and the
-train logits, which are committed of CIFAR-10's teachers alone.
+The last two may be missing: only students that are still to be trained need them. Weights are not committed, train
+logits only of CIFAR-10's teachers.
 """
 
 import contextlib
@@ -227,7 +227,7 @@ class Run:
         return self.folder.is_dir()
 
     def check(self) -> None:
-        """Raise `RunError` where a file is missing, unreadable, or belongs to another spec."""
+        """Raise `RunError` where a file that every run has is missing, or one is unreadable or of another spec."""
         archives = {"predictions.npz": ("test_logits", "test_labels", "class_gram", "embedding_dim")}
         for name in [*FILES, *archives]:
             if not (self.folder / name).is_file():
@@ -287,7 +287,10 @@ class Run:
         """Raise where a file is missing that only some students need."""
         path = self.folder / name
         if not path.is_file():
-            raise RunError(f"{path} is missing, and {who} need it: delete that folder to train the run again")
+            raise RunError(
+                f"{path} is missing, and {who} need it: to train that run again, set KDLIB_RUNS to another folder, or "
+                f"delete this one"
+            )
 
     def network(self) -> models.Classifier:
         """The trained network, on the CPU."""
@@ -356,11 +359,8 @@ def ensure(specs: Iterable[Spec], *, device: str = "cpu") -> list[Run]:
 
 
 def stored(specs: Iterable[Spec]) -> list[Run]:
-    """Those of the runs that are in the store, checked; nothing is trained."""
-    there = [run for run in map(Run, specs) if run.exists()]
-    for run in there:
-        run.check()
-    return there
+    """Those of the runs that are in the store; nothing is trained, and files are checked as they are read."""
+    return [run for run in map(Run, specs) if run.exists()]
 
 
 def in_groups(pending: dict[str, Run]) -> dict[str, Run]:
@@ -381,14 +381,17 @@ def add_pending(run: Run, pending: dict[str, Run]) -> None:
         teacher = Run(run.spec.teacher)
         add_pending(teacher, pending)
         if teacher.exists():
-            check_source(run.spec)
+            check_teaching(run.spec)
     pending[run.key] = run
 
 
-def check_source(spec: Student) -> None:
-    """Raise where what a student learns from its teacher by is missing or can't be read."""
+def check_teaching(spec: Student) -> None:
+    """Raise where what a student's teacher teaches by, its logits or its weights, is missing or unreadable."""
     teacher = Run(spec.teacher)
-    teacher.network() if spec.augmentations else teacher.train_logits()
+    if spec.augmentations:
+        teacher.network()
+    else:
+        teacher.train_logits()
 
 
 def make_if_free(run: Run, pending: dict[str, Run], device: str) -> bool:

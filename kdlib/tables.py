@@ -21,7 +21,7 @@ import pandas as pd
 
 from kdlib import KdlibError, augment, metrics, paper, stats
 from kdlib.models import FULL_WIDTH
-from kdlib.runs import Run, Student, Teacher, human_ceiling, mark
+from kdlib.runs import Run, Spec, Student, Teacher, human_ceiling, mark
 from kdlib.study import Settings
 
 LABELS = ("test_set", "network", "loss", "by", "metric", "arm", "variant")
@@ -864,22 +864,35 @@ def about(settings: Settings, runs: Sequence[Run]) -> Markdown:
     shifted = next((run.metrics["provenance"].get("shifted") for run in runs if "shifted" in run.metrics), None)
     if shifted:
         text += f" The shifted test set is {shifted}."
-    text += reduced(settings)
+    text += reduced(runs)
     if settings.profile == "demo":
-        text += " It shows the study at work and says nothing of the claims."
+        text += " This edition's data are small: it shows the study at work and says nothing of the claims."
     return Markdown(text)
 
 
-def reduced(settings: Settings) -> str:
-    """A sentence on how the networks differ from the paper's, empty where none is narrower."""
-    widths = {model: settings.width(model) for model in dict.fromkeys((settings.teacher, *settings.students))}
-    narrow = [f"{network_name(model)} of width {width}" for model, width in widths.items() if width < FULL_WIDTH]
-    if not narrow:
-        return ""
-    return (
-        f" **These are reduced models**: {listing(narrow)}, where the paper's have {FULL_WIDTH}; teachers are trained "
-        f"for {settings.teacher_epochs} epochs and students for {settings.student_epochs}."
-    )
+def reduced(runs: Iterable[Run]) -> str:
+    """A sentence on those of the paper's networks that are narrower here, empty where none is."""
+    narrow = [run for run in runs if run.spec.model in NETWORK_NAMES and run.spec.width < FULL_WIDTH]
+    return f" **These are reduced models**: {sizes(narrow)}. The paper's have width {FULL_WIDTH}." if narrow else ""
+
+
+def sizes(runs: Iterable[Run]) -> str:
+    """The trained networks among runs: how wide they are, for how many epochs they are trained, with which seeds."""
+    seeds: dict[tuple[str, int], set[int]] = {}
+    for run in runs:
+        if epochs := run.spec.recipe.epochs:
+            seeds.setdefault((sized_name(run.spec), epochs), set()).add(run.spec.seed)
+    return listing(f"{name} ({epochs} epochs, {_seeds(found)})" for (name, epochs), found in seeds.items())
+
+
+def sized_name(spec: Spec) -> str:
+    """A network and its width; LeNet has one size."""
+    return network_name(spec.model) + ("" if spec.model == "lenet" else f" of width {spec.width}")
+
+
+def _seeds(found: Iterable[int]) -> str:
+    found = sorted(found)
+    return f"seed{'s' if len(found) > 1 else ''} {listing(found)}"
 
 
 def _networks_and_seeds(runs: Iterable[Run]) -> str:
@@ -887,9 +900,7 @@ def _networks_and_seeds(runs: Iterable[Run]) -> str:
     seeds: dict[str, set[int]] = {}
     for run in runs:
         seeds.setdefault(run.spec.model, set()).add(run.spec.seed)
-    told = {
-        model: f"seed{'s' if len(found) > 1 else ''} {listing(sorted(found))}" for model, found in seeds.items()
-    }
+    told = {model: _seeds(found) for model, found in seeds.items()}
     if len(set(told.values())) == 1:
         return f"{listing(map(network_name, told))}, {next(iter(told.values()))}"
     return listing(f"{network_name(model)} ({text})" for model, text in told.items())

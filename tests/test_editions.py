@@ -15,8 +15,12 @@ few_resamples = test_claims.few_resamples  # of the bootstrap, here too
 
 def edition(profile, accuracy, chapters=("students",)):
     """An edition whose students are as accurate as `accuracy` says by their spec."""
-    judgements = claims.judge({name: chapter(name, accuracy) for name in chapters})
-    return Edition(study.settings("students", profile), judgements)
+    made = {name: chapter(name, accuracy) for name in chapters}
+    return Edition(settings_of(profile), made, claims.judge(made))
+
+
+def settings_of(profile, **overrides):
+    return {name: study.settings(name, profile, **overrides) for name in claims.CHAPTERS}
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +38,10 @@ def counted(text):
 
 
 def test_an_edition_agrees_with_itself_in_everything(harmed):
-    verdicts, same, effects, speaking, alike, apart = counted(editions.agreement(harmed, harmed))
-    assert verdicts == same > 0 and 0 < speaking == alike <= effects and apart == 0
-    assert "none is the opposite" in editions.agreement(harmed, harmed)
+    text = editions.agreement(harmed, harmed)
+    verdicts, same, *of_each, effects, clear, alike, apart = counted(text)
+    assert verdicts == same == sum(of_each) > 0 and 0 < clear == alike <= effects and apart == 0
+    assert "never to opposite ones" in text and "*holds*: " in text
 
 
 def test_opposite_verdicts_are_named_with_their_loss(harmed, helped):
@@ -68,39 +73,48 @@ def test_each_verdict_stands_under_its_own_edition(harmed, helped):
     assert first[3] == first[5] == "no student"
 
 
-def test_the_caption_tells_how_the_networks_differ(harmed, helped):
-    for profile, one in (("paper", harmed), ("cpu", helped)):
-        s = study.settings("students", profile)
-        told = editions.networks(one)
-        assert told in editions.table(harmed, helped) and told.startswith(f"`{profile}`: ResNet-18 of width ")
-        assert f"width {s.width('resnet18')}, {s.teacher_epochs} epochs" in told
-        assert f"LeNet of width 64, {s.student_epochs} epochs" in told
+def test_the_caption_tells_the_networks_of_each(harmed, helped):
+    text = editions.table(harmed, helped)
+    for one in (harmed, helped):
+        assert editions.networks(one) in text and editions.networks(one).startswith(f"{one.code} on CIFAR-10: LeNet (")
 
 
 @pytest.fixture
 def stored(monkeypatch):
-    """The runs of the profile `cpu`, made up, are all that is stored; returns what was asked for."""
-    made = {}
-    for name in claims.CHAPTERS:
-        specs = study.CHAPTERS[name](study.settings(name, "cpu"))
-        made |= {runs.key(spec): spec for spec in specs}
-
-    def found(specs):
-        return [test_claims.made_up(spec, LEVEL) for spec in specs if runs.key(spec) in made]
-
-    monkeypatch.setattr(runs, "stored", found)
-    monkeypatch.setattr(runs, "ensure", None)  # nothing is trained
+    """All runs of the profile `cpu` are stored, made up, and no others; nothing can be trained."""
+    specs = {spec for name in claims.CHAPTERS for spec in study.CHAPTERS[name](study.settings(name, "cpu"))}
+    made = {spec: test_claims.made_up(spec, LEVEL) for spec in specs}
+    monkeypatch.setattr(runs, "stored", lambda asked: [made[spec] for spec in asked if spec in made])
+    monkeypatch.setattr(runs, "ensure", None)
+    return made
 
 
-def test_the_other_edition_is_read_from_the_store(stored, harmed):
-    other = editions.find_other(harmed.settings)
-    assert other.settings.profile == "cpu"
-    assert {case.verdict for case in other.judgements} >= {claims.UNDECIDED}
-    assert "`cpu`: formula" in editions.beside_another(harmed)
+def test_the_edition_of_another_size_is_read_from_the_store(stored, harmed):
+    text = editions.beside_another(harmed)
+    assert "Both editions come to a verdict in" in text and "| `cpu`: formula |" in text
+    assert "`cpu` on CIFAR-10: ResNet-18 of width 16 (" in text
 
 
-@pytest.mark.parametrize("profile", ["cpu", "demo"])
-def test_an_edition_is_not_beside_itself_or_other_data(stored, harmed, profile):
-    own = replace(harmed, settings=study.settings("students", profile))
-    assert editions.find_other(own.settings) is None
-    assert "not stored" in editions.beside_another(own)
+@pytest.mark.parametrize(
+    ("profile", "overrides", "says"),
+    [
+        ("cpu", {}, "runs of `paper` not all are stored here"),
+        ("demo", {}, "there is no other size"),
+        ("paper", {"temperature": 4}, "not the settings of `paper` alone"),
+        ("paper", {"dataset": "cifar10"}, "not the settings of `paper` alone"),
+    ],
+    ids=["not stored", "other data", "another temperature", "one data set for all"],
+)
+def test_an_edition_without_a_counterpart_says_why(stored, harmed, profile, overrides, says):
+    text = editions.beside_another(replace(harmed, settings=settings_of(profile, **overrides)))
+    assert says in text and "|" not in text
+
+
+def test_the_device_makes_no_other_edition(stored, harmed):
+    own = replace(harmed, settings=settings_of("paper", device="cpu"))
+    assert "| `cpu`: formula |" in editions.beside_another(own)
+
+
+def test_an_edition_that_is_not_whole_is_not_compared(stored, harmed):
+    del stored[next(iter(stored))]
+    assert f"Of the {len(stored) + 1} runs of `cpu` not all are stored" in editions.beside_another(harmed)

@@ -290,12 +290,20 @@ def test_the_edition_is_described(full):
 
 
 def test_reduced_networks_are_called_so_and_full_ones_not(full):
-    assert "reduced" not in tables.about(study.settings("students", "paper"), full.students)
+    assert "reduced" not in tables.about(full.settings, full.teachers + full.students)
     cpu = study.settings("students", "cpu")
-    text = tables.about(cpu, full.students)
-    assert f"ResNet-18 of width {cpu.width('resnet18')} and AlexNet of width {cpu.width('alexnet')}, where" in text
-    assert f"{cpu.teacher_epochs} epochs" in text and "LeNet of width" not in text
-    assert "AlexNet" not in tables.reduced(study.settings("ablation", "cpu"))
+    teachers = [SimpleNamespace(spec=spec) for spec in study.teachers(cpu)]
+    students = [SimpleNamespace(spec=spec) for spec in study.students(cpu)]
+    text = tables.reduced(teachers + students)
+    assert f"reduced models**: ResNet-18 of width {cpu.width('resnet18')} ({cpu.teacher_epochs} epochs, seed 0)" in text
+    assert f"AlexNet of width {cpu.width('alexnet')} ({cpu.student_epochs} epochs, seed 0). The paper's have" in text
+    assert "LeNet" not in text and "AlexNet" not in tables.reduced(teachers)
+
+
+def test_sizes_tell_each_networks_own_seeds():
+    paper = study.settings("students", "paper")
+    text = tables.sizes(SimpleNamespace(spec=spec) for spec in study.students(paper))
+    assert text == "LeNet (60 epochs, seeds 0 and 1) and AlexNet of width 64 (60 epochs, seed 0)"
 
 
 def test_further_tables(full):

@@ -113,7 +113,7 @@ def record(folder: Path, known: dict[str, Path]) -> str:
     parts += ["<h2>Provenance</h2>", table(scores["provenance"].items(), "Where, when and with what it was made")]
     parts += ["<h2>Settings</h2>", "<p>This makes the run where the store does not hold it yet:</p>", code(spec)]
     command = f"<code>python -m kdlib again {escaped(folder.name)}</code>"
-    parts.append(f"<p>Train it again beside the store, and compare: {command}</p>")
+    parts.append(f"<p>Train it again beside the store, and compare: {command}{needs(spec, folder.parent)}.</p>")
     if len(history):
         parts += ["<h2>History</h2>", *(curve(history, column) for column in ("loss", "accuracy")), epochs(history)]
     files = ", ".join(f'<a href="{mark}/{name}">{name}</a>' for name in FILES)
@@ -129,8 +129,7 @@ def what(spec, known: dict[str, Path]) -> str:
     def network(one) -> str:
         images = tables.arm_name(augment.label(one.augmentations))
         made = "never trained" if one.recipe.epochs == 0 else f"augmentation: {images}"
-        size = "" if one.model == "lenet" else f" of width {one.width}"  # LeNet has one size
-        return escaped(f"{tables.network_name(one.model)}{size} ({made})")
+        return escaped(f"{tables.sized_name(one)} ({made})")
 
     data = escaped(tables.name_of_test_set(spec.dataset, "test"))
     if isinstance(spec, runs.Teacher):
@@ -138,6 +137,19 @@ def what(spec, known: dict[str, Path]) -> str:
     mark = runs.mark(runs.key(spec.teacher))
     teacher = f'<a href="{mark}.html">{network(spec.teacher)}</a>' if mark in known else network(spec.teacher)
     return f"{network(spec)} distilled on {data} from {teacher}, with seed {spec.seed}."
+
+
+def needs(spec, store: Path) -> str:
+    """Words on what a student is taught by, where the store does not hold it."""
+    from kdlib import runs
+
+    if isinstance(spec, runs.Teacher):
+        return ""
+    name, what = runs.TRAIN_LOGITS, "logits on the training images"
+    if spec.augmentations:
+        name, what = "weights.safetensors", "weights"
+    held = (store / runs.key(spec.teacher) / name).is_file()
+    return "" if held else f". This needs its teacher's {what}, which are not kept with these runs"
 
 
 def code(spec) -> str:
