@@ -248,8 +248,8 @@ def origin(made: Iterable[Run]) -> list[str]:
     return [
         f"data: {listed(run.spec.dataset for run in distinct)}",
         f"{networks} on: {listed(p['device'] for p in provenance)}",
-        f"in all: {duration(sum(p['seconds'] for p in provenance))}",
-        f"commit: {listed(p['commit'] for p in provenance)}",
+        f"training time in all: {duration(sum(p['seconds'] for p in provenance))}",
+        f"trained at commit: {listed(p['commit'] for p in provenance)}",
     ]
 
 

@@ -13,7 +13,7 @@ import html
 import re
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -524,6 +524,29 @@ def fidelity(runs: Sequence[Run], teachers: Sequence[Run], model: str, temperatu
     return _metrics_side_by_side(1, model, groups, measures, digits=4, network=model)
 
 
+def restraint(runs: Sequence[Run], model: str) -> pd.DataFrame:
+    """How far the students of one architecture, and the controls, went in fitting the labels.
+
+    Accuracy on the last epoch's training batches and on the test images; on the latter the mean confidence, and the
+    mean size of the logits: the norm of a prediction's logits less their mean.
+    """
+
+    def confidence(run: Run, part: str) -> np.ndarray:
+        return metrics.softmax(run.predictions[f"{part}_logits"]).max(axis=1)
+
+    def size(run: Run, part: str) -> np.ndarray:
+        logits = run.predictions[f"{part}_logits"].astype(np.float64)
+        return np.linalg.norm(logits - logits.mean(axis=1, keepdims=True), axis=1)
+
+    measures = [
+        trained("accuracy", "training accuracy"),
+        replace(ACCURACY, label="test accuracy"),
+        Measure("confidence", lambda run, part: float(confidence(run, part).mean()), confidence, bounded=True),
+        Measure("logits", lambda run, part: float(size(run, part).mean()), size),
+    ]
+    return _metrics_side_by_side(1, model, _of_students(runs, model), measures, network=model)
+
+
 def worth(runs: Sequence[Run], model: str) -> pd.DataFrame:
     """What a teacher is worth: accuracy of each student less that of the controls of its architecture and loss.
 
@@ -820,6 +843,28 @@ def extremes(frame: pd.DataFrame, metric: str = "accuracy") -> Markdown:
     return Markdown(said[0] if len(said) == 1 else "\n".join(f"- {sentence}" for sentence in said))
 
 
+def changes(frame: pd.DataFrame) -> Markdown:
+    """How far the accuracy of each arm is from the baseline's, here and in the paper, in words."""
+    said = []
+    chosen = frame[(frame["metric"] == "accuracy") & ~frame["arm"].isin(CONTROLS) & (frame["absent"] == "")]
+    for (test_set, network), rows in chosen.groupby(["test_set", "network"], sort=False):
+        ours_by_loss = rows.pivot(index="arm", columns="variant", values="ours")
+        theirs = rows.groupby("arm", sort=False)["paper"].first()
+        if BASELINE not in ours_by_loss.index or len(ours_by_loss) < 2:
+            continue
+        found = [f"{_span(ours_by_loss[form])} under {loss_name(form)}" for form in dict.fromkeys(rows["variant"])]
+        who = f"{network_name(network)} students"
+        text = f"On {test_set}, augmentation changes the accuracy of {who} by {listing(found)}"
+        said.append(text + (f"; in the paper's table by {_span(theirs)}." if theirs.notna().all() else "."))
+    return Markdown(said[0] if len(said) == 1 else "\n".join(f"- {sentence}" for sentence in said))
+
+
+def _span(by_arm: pd.Series) -> str:
+    """From the least to the largest difference from the baseline, in points."""
+    apart = 100 * (by_arm.drop(BASELINE) - by_arm[BASELINE])
+    return _minus(f"{apart.min():+.1f} to {apart.max():+.1f} points")
+
+
 def _extremes_of(rows: pd.DataFrame, variant: str) -> str:
     top, bottom = rows.loc[rows["ours"].idxmax()], rows.loc[rows["ours"].idxmin()]
     overlap = "; the two intervals overlap" if top["arm"] != bottom["arm"] and top["low"] <= bottom["high"] else ""
@@ -973,7 +1018,6 @@ class Expectation:
         return f"at least {self.low:.3f}" if self.high == 1 else f"{self.low:.2f} to {self.high:.2f}"
 
 
-FULL_WIDTH = 64
 # Of ResNet-18: airbench's baselines, and DeVries & Taylor (2017) with a margin for the shorter training. Of LeNet and
 # MNIST: what such networks usually reach, with or without a teacher.
 EXPECTATIONS = (
@@ -986,7 +1030,7 @@ EXPECTATIONS = (
 
 
 def sanity(teachers: Sequence[Run], students: Sequence[Run], caption: str, name: str) -> Markdown | None:
-    """Test accuracy of each network, seed by seed, beside what is expected of its like.
+    """Test accuracy of each network, seed by seed, beside what is expected of its like, and what is outside of it.
 
     Students of a random teacher are left out: nobody knows what to expect of them. None where nothing is known
     beforehand of networks of that size on that data.
@@ -996,24 +1040,28 @@ def sanity(teachers: Sequence[Run], students: Sequence[Run], caption: str, name:
         for form in reductions(students):
             groups[f"{network_name(model)}, {VARIANT_NAMES.get(form, form)}"] = students_by_arm(students, model, form)
         groups[f"{network_name(model)}, labels"] = {"alone": controls(students, model, "").get("alone", [])}
-    lines = []
+    lines, outside = [], []
     for who, by_arm in groups.items():
         for arm, runs in by_arm.items():
             for expected in (one for one in EXPECTATIONS if runs and one.applies(runs[0], arm)):
                 found = [run.metrics["test"]["accuracy"] for run in runs]
-                inside = sum(expected.low <= accuracy <= expected.high for accuracy in found)
+                missed = [f"{accuracy:.4f}" for accuracy in found if not expected.low <= accuracy <= expected.high]
+                if missed:
+                    outside.append(f"{who} ({arm_name(arm)}) with {listing(missed)}, expected {expected.told()}")
                 lines.append([
                     who,
                     arm_name(arm),
                     expected.told(),
                     ", ".join(f"{accuracy:.4f}" for accuracy in found),
-                    "yes" if inside == len(found) else f"{inside} of {len(found)}",
+                    f"{len(found) - len(missed)} of {len(found)}" if missed else "yes",
                     links(marks(runs)),
                 ])  # fmt: skip
     if not lines:
         return None
     header = ["Network", "Augmentation", "Expected", "Found, by seed", "Inside", "Runs"]
-    return directive([header, [":---", ":---", "---:", "---:", ":---", "---:"], *lines], caption, name)
+    table = directive([header, [":---", ":---", "---:", "---:", ":---", "---:"], *lines], caption, name)
+    said = f"Outside of what is expected: {'; '.join(outside)}." if outside else "All of them are as expected."
+    return Markdown(f"{table}\n{said}\n")
 
 
 # ---------------------------------------------------------------- further tables
@@ -1058,9 +1106,9 @@ def training_accuracy(runs: Sequence[Run], caption: str, name: str) -> Markdown:
     return directive([header, [":---", *["---:"] * 6], *lines], said, name, pd.DataFrame(data))
 
 
-def trained(column: str) -> Measure:
+def trained(column: str, label: str = "") -> Measure:
     """A column of the learning curve, in the last epoch."""
-    return Measure(column, lambda run, part: float(run.history[column].iloc[-1]), bounded=column == "accuracy")
+    return Measure(label or column, lambda run, part: float(run.history[column].iloc[-1]), bounded=column == "accuracy")
 
 
 def all_runs(runs: Sequence[Run]) -> Markdown:

@@ -155,8 +155,9 @@ def test_a_page_foot_says_where_the_runs_come_from_once_each():
 
     found = [made("a", "mnist", "a GPU", 60.2), made("b", "cifar10", "a CPU", 30.0), made("a", "mnist", "a GPU", 60.2)]
     assert report.page_foot("paper", report.origin(found), "python -m kdlib report") == (
-        "*Edition `paper`; data: cifar10, mnist; 2 networks trained on: a CPU, a GPU; in all: 1 min 30 s; "
-        "commit: abc123; made by `python -m kdlib report`.*"
+        "*Edition `paper`; data: cifar10, mnist; 2 networks trained on: a CPU, a GPU; "
+        "training time in all: 1 min 30 s; "
+        "trained at commit: abc123; made by `python -m kdlib report`.*"
     )
     assert report.page_foot("paper", report.origin([]), "x") == "*Edition `paper`; made by `x`.*"
 

@@ -456,12 +456,42 @@ def test_networks_are_held_against_what_is_known_of_their_like(full):
     accuracies = [run.metrics["test"]["accuracy"] for run in tables.teachers_by_arm(full.teachers)["crop_flip"]]
     assert len(lines) == 1 and "at least 0.945" in lines[0] and f"{accuracies[0]:.4f}" in lines[0]
     assert "| 0 of 3 |" in lines[0]  # made-up predictions are not that good
+    told = tables.listing(f"{accuracy:.4f}" for accuracy in accuracies)
+    assert "Outside of what is expected: ResNet-18 teacher (none (baseline)) with" in text
+    assert f"ResNet-18 teacher (crop and flip) with {told}, expected at least 0.945" in text
     assert text.count("| LeNet, formula |") == 5 and text.count("| LeNet, labels | no teacher |") == 1
     assert "random teacher" not in text
     run = full.teachers[0]
     good = SimpleNamespace(spec=run.spec, key=run.key, metrics={"test": {"accuracy": 0.88}})
     assert "| yes |" in tables.sanity([good], [], "S.", "s")
+    assert "All of them are as expected." in tables.sanity([good], [], "S.", "s")
     assert tables.sanity(chapter("students", dataset="digits", seeds=(0,)).teachers, [], "S.", "s") is None
+
+
+def test_how_far_students_went_is_that_of_their_logits_and_histories(full):
+    frame = tables.restraint(full.students, "lenet")
+    ours = {one: row(frame, arm="alone", loss="mean", variant=one)["ours"] for one in frame["variant"].unique()}
+    alone = [one for one in full.students if isinstance(one.spec, runs.Teacher) and one.spec.model == "lenet"]
+    logits = [one.predictions["test_logits"].astype(float) for one in alone]
+    centred = [np.sqrt(((z - z.mean(1, keepdims=True)) ** 2).sum(1)).mean() for z in logits]
+    assert ours["logits"] == pytest.approx(np.mean(centred))
+    sure = [(np.exp(z).max(1) / np.exp(z).sum(1)).mean() for z in logits]
+    assert ours["confidence"] == pytest.approx(np.mean(sure))
+    epochs = alone[0].spec.recipe.epochs
+    assert ours["training accuracy"] == pytest.approx(epochs / (epochs + 1))
+    assert ours["test accuracy"] == pytest.approx(np.mean([one.metrics["test"]["accuracy"] for one in alone]))
+    assert set(frame["arm"]) == {"none", "crop_flip", "cutout", "mixup", "cutmix", "random", "alone"}
+
+
+def test_changes_are_told_beside_the_papers(moved):
+    frame = tables.table7(moved.students, "lenet")
+    frame = frame.assign(ours=frame["arm"].map({"none": 0.5, "crop_flip": 0.53}).fillna(0.49), paper=0.7)
+    frame.loc[frame["arm"] == "mixup", "paper"] = 0.65
+    first = tables.changes(frame).splitlines()[0]
+    for loss in ("the formula's loss", "the released code's loss"):
+        assert f"−1.0 to +3.0 points under {loss}" in first
+    assert "in the paper's table by −5.0 to +0.0 points" in first and "LeNet students" in first
+    assert tables.changes(frame[frame["arm"] == "none"]) == ""
 
 
 def test_how_near_people_are_to_people_is_said_where_it_is_known(full, monkeypatch):
