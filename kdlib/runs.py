@@ -288,8 +288,8 @@ class Run:
         path = self.folder / name
         if not path.is_file():
             raise RunError(
-                f"{path} is missing, and {who} need it: to train that run again, set KDLIB_RUNS to another folder, or "
-                f"delete this one"
+                f"{path} is missing, and {who} need it: to train that run again, delete its folder, or set KDLIB_RUNS "
+                f"to another store"
             )
 
     def network(self) -> models.Classifier:
