@@ -226,12 +226,14 @@ def draw_bars(
     width = 0.84 / len(arms)
     seen = [0.0]
     for place, (role, by_arm) in enumerate(groups.items()):
+        values = scores(by_arm, metric)
+        if difference:
+            values = paired_differences(values)
+        intervals = stats.over_seeds_of_arms(values)
         for i, arm in enumerate(arms):
             x = place + (i - (len(arms) - 1) / 2) * width
-            values = paired_differences(by_arm, arm, metric) if difference else scores(by_arm.get(arm, ()), metric)
-            if values:
-                found = stats.over_seeds(values)
-                seen += values
+            if found := intervals.get(arm):
+                seen += values[arm].values()
                 axes.bar(x, found.mean, width * 0.92, color=colour(arm), hatch=hatch(arm), edgecolor=GREY, lw=0)
                 if found.n > 1:
                     whiskers = [[found.mean - found.low], [found.high - found.mean]]
@@ -248,18 +250,20 @@ def draw_bars(
     axes.margins(y=0)
 
 
-def scores(runs: Sequence[Run], metric: str) -> list[float]:
-    return [run.metrics["test"][metric] for run in runs]
+def scores(by_arm: tables.Groups, metric: str) -> dict[str, dict[int, float]]:
+    """A metric on the test images, by arm and seed."""
+    return {arm: {run.spec.seed: run.metrics["test"][metric] for run in group} for arm, group in by_arm.items()}
 
 
-def paired_differences(by_arm: tables.Groups, arm: str, metric: str) -> list[float]:
-    """An arm's score less the baseline's, for each seed that both have."""
-    baseline = {run.spec.seed: run for run in by_arm.get(tables.BASELINE, ())}
-    return [
-        run.metrics["test"][metric] - baseline[run.spec.seed].metrics["test"][metric]
-        for run in by_arm.get(arm, ())
-        if run.spec.seed in baseline
-    ]
+def paired_differences(values: dict[str, dict[int, float]]) -> dict[str, dict[int, float]]:
+    """Each other arm's score less the baseline's, for each seed that both have."""
+    baseline = values.get(tables.BASELINE, {})
+    apart = {
+        arm: {seed: value - baseline[seed] for seed, value in by_seed.items() if seed in baseline}
+        for arm, by_seed in values.items()
+        if arm != tables.BASELINE
+    }
+    return {arm: by_seed for arm, by_seed in apart.items() if by_seed}
 
 
 def of_paper(role: str, arm: str, metric: str) -> float | None:

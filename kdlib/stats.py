@@ -19,7 +19,7 @@ A is the number of arms, S of seeds, M of measured quantities an arm, B of image
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -62,6 +62,43 @@ def over_seeds(values: Iterable[float], level: float = LEVEL) -> Interval:
         return Interval(mean, np.nan, np.nan, 1)
     half = float(scipy_stats.t.ppf((1 + _share(level)) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n))
     return Interval(mean, mean - half, mean + half, n)
+
+
+def over_seeds_of_arms(values: Mapping[Hashable, Mapping[int, float]], level: float = LEVEL) -> dict[Hashable, Interval]:
+    """Mean of each arm over seeds, with the interval at `level` of an arm among others; `values` are by arm and seed.
+
+    A few seeds tell little of how far an arm spreads, so the spread is pooled over the arms that have the same seeds,
+    which are taken to spread alike: (MS_seeds + (A - 1) MS_rest) / A of a randomised block design, with Satterthwaite's
+    degrees of freedom. Of arms without companions it is `over_seeds`. Where arms follow their seeds so closely that
+    little besides is left to pool, two seeds cover the truth nine times in ten rather than nineteen in twenty.
+
+    >>> found = over_seeds_of_arms({"a": {0: 0.90, 1: 0.92}, "b": {0: 0.95, 1: 0.95}})
+    >>> {arm: [round(x, 3) for x in interval] for arm, interval in found.items()}
+    {'a': [0.91, 0.88, 0.94, 2], 'b': [0.95, 0.92, 0.98, 2]}
+    """
+    found = {arm: over_seeds(by_seed.values(), level) for arm, by_seed in values.items()}
+    companions: dict[frozenset[int], list[Hashable]] = {}
+    for arm, by_seed in values.items():
+        companions.setdefault(frozenset(by_seed), []).append(arm)
+    for shared, names in companions.items():
+        if len(names) > 1 and len(shared) > 1:
+            half = _half_in_blocks(np.array([[values[arm][seed] for seed in sorted(shared)] for arm in names]), level)
+            found |= {arm: found[arm]._replace(low=found[arm].mean - half, high=found[arm].mean + half) for arm in names}
+    return found
+
+
+def _half_in_blocks(values: np.ndarray, level: float) -> float:
+    """Half the interval of any arm's mean, from arms that share seeds: `values` (A, S)."""
+    n_arms, seeds = values.shape
+    common = values.mean(axis=0)
+    own = _centred(values, axis=1) - _centred(common)
+    mean_squares = np.array([n_arms * (_centred(common) ** 2).sum(), (own**2).sum() / (n_arms - 1)]) / (seeds - 1)
+    parts = mean_squares * [1, n_arms - 1] / n_arms
+    variance = parts.sum()
+    if not variance > 0:
+        return 0.0
+    dof = variance**2 * (seeds - 1) / (parts**2 / [1, n_arms - 1]).sum()
+    return float(scipy_stats.t.ppf((1 + _share(level)) / 2, dof) * np.sqrt(variance / seeds))
 
 
 def over_images(values: Iterable[float], level: float = LEVEL) -> Interval:

@@ -331,40 +331,52 @@ def compare(
     for paper_set in test_sets:
         part = COUNTERPARTS[paper_set]
         for measure in measures:
+            measured = {variant: measure_arms(by_arm, measure, part) for variant, by_arm in groups.items()}
             for arm in arms:
                 cell = published["printed"].get((paper_set, measure.paper, arm)) if beside_paper else None
-                for variant, by_arm in groups.items():
-                    measured = measure_over(by_arm.get(arm, ()), measure, part)
+                for variant in groups:
                     same = TEST_SETS.get((dataset, part)) == PAPER_SETS[paper_set]
                     value = float(cell) if cell else np.nan
+                    found = measured[variant].get(arm) or NOTHING | {"absent": NOT_RUN}
                     rows.append(
                         {"test_set": name_of_test_set(dataset, part) if dataset else PAPER_SETS[paper_set]}
                         | labels
                         | {"metric": measure.label, "arm": arm, "variant": variant}
                         | {"paper": value, "printed": cell or "", "paper_set": PAPER_SETS[paper_set]}
-                        | measured
-                        | {"difference": measured["ours"] - value if same else np.nan, "digits": digits}
+                        | found
+                        | {"difference": found["ours"] - value if same else np.nan, "digits": digits}
                     )
     return pd.DataFrame(rows)
 
 
-def measure_over(runs: Sequence[Run], measure: Measure, part: str) -> dict:
-    """Ours: the mean over seeds with its interval; of one seed, the interval over images where there is one."""
-    out = {"ours": np.nan, "low": np.nan, "high": np.nan, "n": len(runs), "over": "", "absent": "", "runs": ""}
-    values = [measure.of_run(run, part) for run in runs]
-    if not values:
-        return out | {"absent": NOT_RUN}
-    if None in values:
-        return out | {"absent": measure.absent, "n": 0}
-    out["runs"] = marks(runs)
-    found = stats.over_seeds(values)
-    if len(values) > 1:
+NOTHING = {"ours": np.nan, "low": np.nan, "high": np.nan, "n": 0, "over": "", "absent": "", "runs": ""}
+
+
+def measure_arms(by_arm: Groups, measure: Measure, part: str) -> dict[str, dict]:
+    """Ours of each arm that has runs: the mean over seeds with its interval, the spread pooled over the arms.
+
+    Of one seed, the interval is over images where there is one.
+    """
+    values = {
+        arm: {run.spec.seed: measure.of_run(run, part) for run in group} for arm, group in by_arm.items() if group
+    }
+    known = {arm: by_seed for arm, by_seed in values.items() if None not in by_seed.values()}
+    intervals = stats.over_seeds_of_arms(known)
+    return {
+        arm: _measured(by_arm[arm], intervals[arm], measure, part) if arm in known else NOTHING | {"absent": measure.absent}
+        for arm in values
+    }
+
+
+def _measured(runs: Sequence[Run], found: stats.Interval, measure: Measure, part: str) -> dict:
+    out = NOTHING | {"ours": found.mean, "n": found.n, "runs": marks(runs)}
+    if found.n > 1:
         low, high = (max(found.low, 0.0), min(found.high, 1.0)) if measure.bounded else (found.low, found.high)
-        return out | {"ours": found.mean, "low": low, "high": high, "over": "seeds"}
+        return out | {"low": low, "high": high, "over": "seeds"}
     if measure.of_images is None:
-        return out | {"ours": found.mean}
+        return out
     band = stats.over_images(measure.of_images(runs[0], part))
-    return out | {"ours": found.mean, "low": band.low, "high": band.high, "over": "images"}
+    return out | {"low": band.low, "high": band.high, "over": "images"}
 
 
 def _dataset(runs: Iterable[Run]) -> str:
@@ -785,7 +797,10 @@ def interval_note(over: set[str], uneven: bool) -> str:
         return f"The mean over n seeds ± half its 95 % interval over seeds and images{whole}."
     if "seeds" in over:
         cut = ", or [the whole of it] where 0 or 1 cuts it" if uneven else ""
-        return f"Ours: the mean over n seeds ± half its 95 % interval{cut}."
+        alone = " Of one seed the interval is over test images." if "images" in over else ""
+        return (
+            f"Ours: the mean over n seeds ± half its 95 % interval{cut}; the spread over seeds is pooled over arms.{alone}"
+        )
     if "images" in over:
         cut = ", or [the whole of it] where the halves differ" if uneven else ""
         return (
@@ -1091,18 +1106,28 @@ def recipes(runs: Sequence[Run], caption: str, name: str) -> Markdown:
 def training_accuracy(runs: Sequence[Run], caption: str, name: str) -> Markdown:
     """Accuracy and loss of each teacher arm on its training batches and on the test images, after the last epoch."""
     header = ["Augmentation", "Training batches", "Training loss", "Test images", "Test loss", "n", "Runs"]
-    lines, data, over, uneven = [], [], set(), False
-    for arm, group in teachers_by_arm(runs).items():
-        cells = []
-        for measure in (trained("accuracy"), trained("loss"), ACCURACY, LOSS):
-            found = measure_over(group, measure, "test")
-            cells.append(ours(pd.Series(found | {"digits": 3})))
+    by_arm = teachers_by_arm(runs)
+    lines, data = [], []
+    # What an arm does to its training images decides how far its numbers on them spread: there is nothing to pool.
+    measured = {
+        (measure, arm): measure_arms({arm: group}, measure, "test")[arm]
+        for measure in (trained("accuracy"), trained("loss"))
+        for arm, group in by_arm.items()
+    } | {
+        (measure, arm): found
+        for measure in (ACCURACY, LOSS)
+        for arm, found in measure_arms(by_arm, measure, "test").items()
+    }
+    columns = list(dict.fromkeys(measure for measure, _ in measured))
+    for arm, group in by_arm.items():
+        cells = [ours(pd.Series(measured[measure, arm] | {"digits": 3})) for measure in columns]
+        lines.append([arm_name(arm), *cells, str(len(group)), links(marks(group))])
+        for measure in columns:
             images = "test" if measure in (ACCURACY, LOSS) else "training batches"
-            data.append({"arm": arm, "metric": measure.label, "of": images} | found)
-            over.add(found["over"])
-            uneven |= "[" in cells[-1]
-        lines.append([arm_name(arm), *cells, str(len(group)), links(found["runs"])])
-    said = f"{caption} {interval_note(over, uneven)}".strip()
+            data.append({"arm": arm, "metric": measure.label, "of": images} | measured[measure, arm])
+    over, uneven = {row["over"] for row in data}, any("[" in cell for line in lines for cell in line[1:5])
+    own = " On training batches the spread is each arm's own." if "seeds" in over else ""
+    said = f"{caption} {interval_note(over, uneven)}".strip() + own
     return directive([header, [":---", *["---:"] * 6], *lines], said, name, pd.DataFrame(data))
 
 

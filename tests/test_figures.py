@@ -128,10 +128,14 @@ def test_the_papers_values_stand_beside_the_same_data_only(full, digits):
 
 def test_differences_are_paired_by_seed(full):
     by_arm = tables.students_by_arm(full.students, "lenet", "mean")
-    found = figures.paired_differences(by_arm, "cutmix", "accuracy")
-    scores = {arm: figures.scores(by_arm[arm], "accuracy") for arm in ("none", "cutmix")}
-    assert found == pytest.approx(np.subtract(scores["cutmix"], scores["none"]))
-    assert figures.paired_differences({"cutmix": by_arm["cutmix"]}, "cutmix", "accuracy") == []
+    scores = figures.scores(by_arm, "accuracy")
+    found = figures.paired_differences(scores)
+    assert set(found) == set(by_arm) - {"none"} and set(found["cutmix"]) == set(full.settings.seeds)
+    for run in by_arm["cutmix"]:
+        (baseline,) = (other for other in by_arm["none"] if other.spec.seed == run.spec.seed)
+        apart = run.metrics["test"]["accuracy"] - baseline.metrics["test"]["accuracy"]
+        assert found["cutmix"][run.spec.seed] == pytest.approx(apart)
+    assert figures.paired_differences({"cutmix": scores["cutmix"]}) == {}
 
 
 def test_confusion_is_scikit_learns(full):

@@ -35,6 +35,42 @@ def test_over_seeds_is_the_t_interval_of_scipy():
     assert found == pytest.approx((np.mean(values), expected.low, expected.high, 4))
 
 
+def test_arms_that_share_seeds_pool_their_spread_as_a_mixed_model_does():
+    values = np.array([[0.91, 0.93, 0.90], [0.80, 0.84, 0.81], [0.70, 0.71, 0.72], [0.60, 0.65, 0.62]])
+    arms, seeds = values.shape
+    found = stats.over_seeds_of_arms({arm: dict(enumerate(row)) for arm, row in enumerate(values)})
+    # Variance components by hand, from the expected mean squares of a randomised block design.
+    seed_effects, arm_effects = values.mean(0) - values.mean(), values.mean(1) - values.mean()
+    rest = values - values.mean() - seed_effects - arm_effects[:, None]
+    ms_rest = (rest**2).sum() / (arms - 1) / (seeds - 1)
+    of_seeds = (arms * (seed_effects**2).sum() / (seeds - 1) - ms_rest) / arms
+    halves = {round(one.high - one.mean, 12) for one in found.values()}
+    assert len(halves) == 1 and [one.mean for one in found.values()] == pytest.approx(values.mean(1))
+    scale = np.sqrt((of_seeds + ms_rest) / seeds)
+    most, least = (scipy_stats.t.ppf(0.975, dof) * scale for dof in (seeds - 1, arms * (seeds - 1)))
+    assert least < halves.pop() < most
+
+
+def test_arms_are_pooled_only_with_those_of_the_same_seeds():
+    found = stats.over_seeds_of_arms({"a": {0: 1.0, 1: 2.0}, "b": {0: 1.0, 2: 1.1}, "c": {0: 5.0}})
+    assert found["a"] == stats.over_seeds([1.0, 2.0]) and found["b"] == stats.over_seeds([1.0, 1.1])
+    assert found["c"].n == 1 and np.isnan(found["c"].low)
+
+
+@pytest.mark.parametrize(("seeds", "shared"), [(2, 0.0), (2, 0.5), (3, 0.0), (3, 0.8)])
+def test_the_interval_of_an_arm_among_others_covers_the_truth(seeds, shared):
+    """`shared` is the part of the variance over seeds that all five arms have in common."""
+    rng = np.random.default_rng(0)
+    size = (4000, 5, seeds)
+    noise = np.sqrt(shared) * rng.normal(size=(size[0], 1, seeds)) + np.sqrt(1 - shared) * rng.normal(size=size)
+    covered = [
+        found.low < 0 < found.high
+        for one in noise
+        for found in [stats.over_seeds_of_arms({arm: dict(enumerate(row)) for arm, row in enumerate(one)})[0]]
+    ]
+    assert 0.925 < np.mean(covered) < 0.97
+
+
 def test_one_seed_has_a_mean_and_no_interval():
     found = stats.over_seeds([0.9])
     assert found.mean == 0.9 and found.n == 1 and np.isnan([found.low, found.high]).all()

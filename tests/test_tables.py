@@ -118,8 +118,11 @@ def test_data_sets_are_not_mixed(full):
 
 def test_ours_is_the_mean_over_seeds_and_the_difference_is_from_the_papers(full):
     found = row(tables.table1_teachers(full.teachers), metric="accuracy", arm="cutmix")
-    values = [run.metrics["test"]["accuracy"] for run in full.teachers if run.spec.augmentations == ("cutmix",)]
-    expected = stats.over_seeds(values)
+    values = {}
+    for run in full.teachers:
+        values.setdefault(run.spec.augmentations, {})[run.spec.seed] = run.metrics["test"]["accuracy"]
+    expected = stats.over_seeds_of_arms(values)["cutmix",]
+    assert expected.mean == np.mean(list(values["cutmix",].values()))
     assert found["ours"] == pytest.approx(expected.mean) and found["n"] == 3 and found["over"] == "seeds"
     assert found["low"] == pytest.approx(expected.low) and found["high"] == pytest.approx(min(expected.high, 1))
     assert found["paper"] == paper.value(1, "cutmix", "teacher", "cifar10", "accuracy")
@@ -256,8 +259,11 @@ def test_an_interval_as_text(low, high, text):
 
 
 def test_an_interval_of_an_accuracy_stays_between_0_and_1(full):
-    spread = [SimpleNamespace(key="a-s0-b", metrics={"test": {"accuracy": value}}) for value in (0.1, 0.9)]
-    found = tables.measure_over(spread, tables.ACCURACY, "test")
+    spread = [
+        SimpleNamespace(key=f"a-s{seed}-b", spec=SimpleNamespace(seed=seed), metrics={"test": {"accuracy": value}})
+        for seed, value in enumerate((0.1, 0.9))
+    ]
+    found = tables.measure_arms({"none": spread}, tables.ACCURACY, "test")["none"]
     assert (found["low"], found["high"]) == (0.0, 1.0)
 
 
