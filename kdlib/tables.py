@@ -15,6 +15,7 @@ import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -513,16 +514,21 @@ def _entropy(temperature: float, label: str) -> Measure:
 def fidelity(runs: Sequence[Run], teachers: Sequence[Run], model: str, temperature: float) -> pd.DataFrame:
     """How much like their own teachers the students of one architecture predict.
 
-    `teachers` are those of the students of every arm; students of a random one, which is not among them, are left out.
+    `teachers` are those of the students of every arm. The controls, which none of them taught, are held against the
+    baseline's teacher: so much alike are two networks that learned from the same labels.
     """
     logits = {run.spec: run.predictions["test_logits"] for run in teachers}
+    baselines = {run.spec.seed: run.spec for run in teachers if not run.spec.augmentations}
+
+    def of_teacher(run: Run) -> np.ndarray:
+        return logits[baselines[run.spec.seed] if is_control(run) else run.spec.teacher]
 
     def agreeing(run: Run, part: str) -> np.ndarray:
-        return run.predictions["test_logits"].argmax(axis=1) == logits[run.spec.teacher].argmax(axis=1)
+        return run.predictions["test_logits"].argmax(axis=1) == of_teacher(run).argmax(axis=1)
 
     def divergence(softened: float) -> Callable[[Run, str], np.ndarray]:
         return lambda run, part: metrics.per_image_student_teacher_kl(
-            run.predictions["test_logits"], logits[run.spec.teacher], softened
+            run.predictions["test_logits"], of_teacher(run), softened
         )
 
     measures = [
@@ -532,7 +538,7 @@ def fidelity(runs: Sequence[Run], teachers: Sequence[Run], model: str, temperatu
             for label, softened in (("KL", 1.0), (f"KL at temperature {temperature:g}", temperature))
         ),
     ]
-    groups = _of_students(runs, model, control=False)
+    groups = _of_students(runs, model, control=bool(baselines))
     return _metrics_side_by_side(1, model, groups, measures, digits=4, network=model)
 
 
@@ -565,24 +571,60 @@ def worth(runs: Sequence[Run], model: str) -> pd.DataFrame:
     Intervals are widened after Bonferroni for the number of differences under one form of the loss. Raises `TableError`
     where a control, or a seed that all have in common, is missing.
     """
-    rows = []
+    frames = []
     for form, by_arm in _of_students(runs, model).items():
         if not set(CONTROLS) <= set(by_arm):
             raise TableError(f"{model} under {form}: there are {listing(by_arm)}, expected both controls")
-        pairs = [(arm, control) for control in CONTROLS for arm in by_arm if arm not in (control, "alone")]
-        seeds = common_seeds(by_arm)
-        for (arm, control), found in zip(pairs, paired_accuracy(by_arm, pairs), strict=True):
-            rows.append(
-                {"test_set": name_of_test_set(_dataset(runs), "test"), "loss": form, "metric": "", "arm": arm}
-                | {"variant": f"less {arm_name(control)}", "paper": np.nan, "printed": "", "paper_set": ""}
-                | {"ours": found.mean, "low": found.low, "high": found.high, "n": found.n, "difference": np.nan}
-                | {"over": "seeds and images" if found.n > 1 else "images", "absent": "", "digits": 3}
-                | {"runs": marks([run for group in (arm, control) for run in by_arm[group] if run.spec.seed in seeds])}
-            )
+        pairs = {
+            (arm, f"less {arm_name(control)}"): (arm, control)
+            for control in CONTROLS
+            for arm in by_arm
+            if arm not in (control, "alone")
+        }
+        frames.append(_differences(by_arm, pairs, loss=form))
+    return pd.concat(frames, ignore_index=True)
+
+
+def teachers_effect(runs: Sequence[Run], model: str) -> pd.DataFrame:
+    """What the teacher's augmentation does to students augmented alike: their accuracy less the baseline teacher's.
+
+    Once for students on plain images (Table 6 less the baseline's row), once for students whose images are augmented
+    as the teacher's were (Table 8 less Table 7). Widened for the number of differences under one form of the loss.
+    """
+    frames = []
+    for form in reductions(runs):
+        found = {place: students_by_arm(runs, model, form, place) for place in ("teacher", "student", "both")}
+        arms = [arm for arm in found["both"] if arm != BASELINE and all(arm in by_arm for by_arm in found.values())]
+        groups = {(place, arm): group for place, by_arm in found.items() for arm, group in by_arm.items()}
+        pairs = {}
+        for arm in arms:
+            pairs[arm, "on plain images"] = ("teacher", arm), ("teacher", BASELINE)
+            pairs[arm, "augmented alike"] = ("both", arm), ("student", arm)
+        used = {key: groups[key] for key in dict.fromkeys(key for pair in pairs.values() for key in pair)}
+        if pairs:
+            frames.append(_differences(used, pairs, loss=form))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _differences(
+    groups: Mapping[Any, Sequence[Run]], pairs: Mapping[tuple[str, str], tuple[Any, Any]], **labels: str
+) -> pd.DataFrame:
+    """A row for each arm and variant among `pairs`: accuracy of the first of the two groups less that of the second."""
+    seeds = common_seeds(groups)
+    test_set = name_of_test_set(_dataset(run for group in groups.values() for run in group), "test")
+    rows = []
+    for ((arm, variant), pair), found in zip(pairs.items(), paired_accuracy(groups, list(pairs.values())), strict=True):
+        rows.append(
+            {"test_set": test_set} | labels | {"metric": "", "arm": arm, "variant": variant}
+            | {"paper": np.nan, "printed": "", "paper_set": ""}
+            | {"ours": found.mean, "low": found.low, "high": found.high, "n": found.n, "difference": np.nan}
+            | {"over": "seeds and images" if found.n > 1 else "images", "absent": "", "digits": 3}
+            | {"runs": marks([run for key in pair for run in groups[key] if run.spec.seed in seeds])}
+        )  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def paired_accuracy(by_arm: Groups, pairs: Sequence[tuple[str, str]]) -> list[stats.Interval]:
+def paired_accuracy(by_arm: Mapping[Any, Sequence[Run]], pairs: Sequence[tuple[Any, Any]]) -> list[stats.Interval]:
     """Accuracy of the first arm of each pair less that of the second, within a seed and on the same images.
 
     The intervals are from the hierarchical bootstrap of `kdlib.stats`, with the spread over seeds pooled over all
@@ -602,7 +644,7 @@ def paired_accuracy(by_arm: Groups, pairs: Sequence[tuple[str, str]]) -> list[st
     return [arms.contrast(one, comparisons=len(pairs)) for one in weights]
 
 
-def common_seeds(by_arm: Groups) -> set[int]:
+def common_seeds(by_arm: Mapping[Any, Sequence[Run]]) -> set[int]:
     """The seeds that every arm has; raises `TableError` where there is none."""
     seeds = set.intersection(*({run.spec.seed for run in group} for group in by_arm.values()))
     if not seeds:
@@ -906,6 +948,23 @@ def worth_in_words(frame: pd.DataFrame, model: str) -> Markdown:
             f"Under {loss_name(form)}, of the {network_name(model)} students of {len(of_arms)} trained teachers "
             f"{'; '.join(clauses)}."
         )
+    return Markdown("\n".join(f"- {sentence}" for sentence in said))
+
+
+def teachers_effect_in_words(frame: pd.DataFrame, model: str) -> Markdown:
+    """Which augmented teachers make clearly better or worse students than the baseline's, by intervals."""
+    said = []
+    for form, by_form in frame.groupby("loss", sort=False):
+        clauses = []
+        for variant, rows in by_form.groupby("variant", sort=False):
+            worse, better = rows[rows["high"] < 0], rows[rows["low"] > 0]
+            found = [
+                f"{word} of the {listing(arm_name(arm) for arm in some['arm'])} teacher{'s' * (len(some) > 1)}"
+                for word, some in (("worse", worse), ("better", better))
+                if len(some)
+            ]
+            clauses.append(f"{variant}, clearly {listing(found)}" if found else f"{variant}, of none")
+        said.append(f"{network_name(model)} students under {loss_name(form)} differ: {'; '.join(clauses)}.")
     return Markdown("\n".join(f"- {sentence}" for sentence in said))
 
 

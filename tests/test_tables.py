@@ -403,7 +403,12 @@ def test_calibration_under_each_convention(full):
 
 def test_what_a_students_predictions_have_of_its_teachers(full):
     frame = tables.fidelity(full.students, full.teachers, "lenet", 20.0)
-    assert not set(frame["arm"]) & set(tables.CONTROLS)
+    baseline = {run.spec.seed: run for run in full.teachers if not run.spec.augmentations}
+    alike = [
+        (run.predictions["test_logits"].argmax(1) == baseline[run.spec.seed].predictions["test_logits"].argmax(1)).mean()
+        for run in tables.controls(full.students, "lenet", "mean")["alone"]
+    ]
+    assert row(frame, arm="alone", loss="mean", variant="agreement")["ours"] == pytest.approx(np.mean(alike))
     student = tables.students_by_arm(full.students, "lenet", "mean")["cutout"]
     of = {run.spec: run for run in full.teachers}
     same = [
@@ -437,6 +442,27 @@ def test_what_a_teacher_is_worth_is_paired_with_the_controls(full):
     assert "0 are clearly above and 5 clearly below the student of a random teacher" in words.splitlines()[1]
     with pytest.raises(tables.TableError, match="expected both controls"):
         tables.worth([run for run in full.students if not tables.is_control(run)], "lenet")
+
+
+def test_the_teachers_part_is_told_among_students_augmented_alike(moved):
+    frame = tables.teachers_effect(moved.students, "lenet")
+    places = {p: tables.students_by_arm(moved.students, "lenet", "mean", p) for p in ("teacher", "student", "both")}
+    score = {
+        (place, arm): np.mean([run.metrics["test"]["accuracy"] for run in runs_of_arm])
+        for place, by_arm in places.items()
+        for arm, runs_of_arm in by_arm.items()
+    }
+    for variant, first, second in (
+        ("augmented alike", ("both", "mixup"), ("student", "mixup")),
+        ("on plain images", ("teacher", "mixup"), ("teacher", "none")),
+    ):
+        found = row(frame, arm="mixup", loss="mean", variant=variant)
+        assert found["ours"] == pytest.approx(score[first] - score[second]) and found["low"] < found["high"]
+    assert len(frame) == 2 * 2 * 4 and "none" not in set(frame["arm"])
+    below = (frame["variant"] == "augmented alike") & frame["arm"].isin(["mixup", "cutmix"])
+    words = tables.teachers_effect_in_words(frame.assign(low=-0.2, high=np.where(below, -0.1, 0.1)), "lenet")
+    assert "on plain images, of none; augmented alike, clearly worse of the MixUp and CutMix teachers." in words
+    assert tables.teachers_effect([], "lenet").empty
 
 
 def test_what_weighting_classes_does_is_said_of_each_test_set(full):
