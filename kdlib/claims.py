@@ -805,8 +805,12 @@ def shown_case(case: Judgement) -> str:
     if case.verdict == NOT_RUN:
         return f"**{NOT_RUN}**: {case.why_not}"
     estimate, _, interval = shown_interval(case.findings[0].interval).partition(" ")
-    tally = ", ".join(f"{case.count(says)}{NO_BREAK}{says}" for says in (FOR, AGAINST, OPEN))
-    return f"**{case.verdict}**<br>{estimate} {interval.replace(' (', '<br>(').replace(' ', NO_BREAK)}<br>{tally}"
+    return f"**{case.verdict}**<br>{estimate} {interval.replace(' (', '<br>(').replace(' ', NO_BREAK)}<br>{tally(case)}"
+
+
+def tally(case: Judgement) -> str:
+    """How many of a claim's effects speak how: "2 for, 0 against, 6 open"."""
+    return ", ".join(f"{case.count(says)}{NO_BREAK}{says}" for says in (FOR, AGAINST, OPEN))
 
 
 def caption(judgements: Sequence[Judgement]) -> str:

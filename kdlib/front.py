@@ -5,7 +5,7 @@ whole of a 95% interval lies on one side of zero; the intervals of arms are thos
 (`kdlib.claims`), those of the controls are made in the same way.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.lines import Line2D
@@ -15,8 +15,11 @@ from kdlib.claims import Judgement
 from kdlib.figures import GREY, Picture, canvas, colour, styled
 from kdlib.runs import Run
 from kdlib.stats import Interval
-from kdlib.tables import BASELINE, CONTROLS, SHORT_LOSSES, Markdown, arm_name, directive, listing, network_name
+from kdlib.tables import (
+    BASELINE, CONTROLS, SHORT_LOSSES, Markdown, arm_name, directive, listing, loss_name, network_name,
+)  # fmt: skip
 
+HEADLINE = 4  # the claim that the paper's abstract makes of mixed samples
 OF_STUDENTS = {"lenet": 2, "alexnet": 3}  # the claims that compare the students of every arm
 VERDICTS = {  # in the singular and the plural
     claims.HOLDS: ("holds", "hold"),
@@ -75,8 +78,8 @@ def of_controls(students: Sequence[Run], model: str, reduction: str) -> list[Dif
 
 
 def sentences(profile: str, judgements: Sequence[Judgement], found: Sequence[Difference]) -> Markdown:
-    """The finding: what augmented teachers do, what a teacher is worth at all, and how many claims hold."""
-    said = [of_mixed(judgements, found), of_distillation(found), of_claims(judgements)]
+    """The finding: the headline, what augmented teachers do, what a teacher is worth at all, how many claims hold."""
+    said = [of_headline(judgements), of_mixed(judgements, found), of_distillation(found), of_claims(judgements)]
     return Markdown("\n\n".join([*warning(profile), *filter(None, said)]))
 
 
@@ -93,11 +96,22 @@ def warning(profile: str) -> list[str]:
     return [f":::{{admonition}} An edition with limits\n:class: warning\n{said[profile]}\n:::"]
 
 
+def of_headline(judgements: Sequence[Judgement]) -> str:
+    """The verdict on the paper's headline and how its effects speak; empty where it has not been run."""
+    cases = [case for case in judgements if case.claim.id == HEADLINE and case.verdict != claims.NOT_RUN]
+    said = [f"{VERDICTS[case.verdict][0]} under {loss_name(case.reduction)} ({claims.tally(case)})" for case in cases]
+    if not said:
+        return ""
+    return (
+        f"**The headline.** Do teachers trained on mixed samples impair their students? The paper's claim that they do, "
+        f"of both architectures, {listing(said)}."
+    )
+
+
 def of_mixed(judgements: Sequence[Judgement], found: Sequence[Difference]) -> str:
     mixed = [one for one in found if one.arm in claims.MIXED]
     if not mixed:
         return "No students of teachers under MixUp and CutMix have been run."
-    below, above = ([one for one in mixed if one.side == side] for side in (-1, 1))
     teacher = next((f for j in judgements if j.claim.id == 1 for f in j.findings), None)
     start = ""
     if teacher is not None:
@@ -107,15 +121,34 @@ def of_mixed(judgements: Sequence[Judgement], found: Sequence[Difference]) -> st
         )
         start = (
             f"The CutMix teacher is {how} accurate than the baseline teacher: the difference is {points(interval)}, "
-            f"where the paper has {shown(teacher.effect.paper())}. "
+            f"where the paper has {shown(teacher.effect.paper())} points. "
         )
-    lowest = min(mixed, key=lambda one: one.interval.mean)
+    by_model = [mixed_students(model, [one for one in mixed if one.model == model]) for model in OF_STUDENTS]
     return (
-        f"**A teacher trained on mixed samples.** {start}Against the student of the baseline teacher, the student of a "
-        f"MixUp or CutMix teacher is clearly less accurate in {count(below, mixed)}, and clearly more "
-        f"accurate in {COUNTED[len(above)]}; the lowest of them is the {network_name(lowest.model)} student of the "
-        f"{arm_name(lowest.arm)} teacher ({SHORT_LOSSES[lowest.reduction]}), with {points(lowest.interval)}."
+        f"**A teacher trained on mixed samples.** {start}Beside the student of the baseline teacher, "
+        f"{'; '.join(filter(None, by_model))}."
     )
+
+
+def mixed_students(model: str, cases: Sequence[Difference]) -> str:
+    """How the students of MixUp and CutMix teachers of one architecture differ from the baseline's, here and there."""
+    if not cases:
+        return ""
+    below, above = ([one for one in cases if one.side == side] for side in (-1, 1))
+    text = (
+        f"{network_name(model)} students of MixUp and CutMix teachers are clearly less accurate in "
+        f"{count(below, cases)} and clearly more accurate in {COUNTED[len(above)]}, the differences {span(cases)}"
+    )
+    if all(one.interval.n == 1 for one in cases):
+        text += ", judged over test images alone"
+    theirs = [one.paper for one in cases if one.paper is not None]
+    return text + (f" (in the paper from {shown(min(theirs))} to {shown(max(theirs))})" if theirs else "")
+
+
+def span(cases: Sequence[Difference], sign: int = 1) -> str:
+    """The least and the largest of some differences: "from −0.8 to +2.0 points"."""
+    means = sorted(sign * one.interval.mean for one in cases)
+    return f"from {shown(means[0])} to {shown(means[-1])} points"
 
 
 def of_distillation(found: Sequence[Difference]) -> str:
@@ -124,23 +157,21 @@ def of_distillation(found: Sequence[Difference]) -> str:
     for control, start in WORTH.items():
         cases = [one for one in found if one.arm == control]
         if cases:
-            gains = sorted(-one.interval.mean for one in cases)
             more, less = ([one for one in cases if one.side == side] for side in (-1, 1))
             said.append(
                 start.format(f"clearly more accurate in {count(more, cases)}")
-                + f" and clearly less accurate in {COUNTED[len(less)]}, the differences from "
-                f"{shown(gains[0])} to {shown(gains[-1])} points."
+                + f" and clearly less accurate in {COUNTED[len(less)]}, the differences {span(cases, -1)}."
             )
     return f"**What a teacher is worth.** {' '.join(said)}" if said else ""
 
 
 def of_claims(judgements: Sequence[Judgement]) -> str:
     said = []
-    for reduction, name in SHORT_LOSSES.items():
+    for reduction in SHORT_LOSSES:
         verdicts = [case.verdict for case in judgements if case.reduction in (reduction, None)]
         counts = {words: verdicts.count(verdict) for verdict, words in VERDICTS.items() if verdict in verdicts}
         parts = [f"{number} {one if number == 1 else more}" for (one, more), number in counts.items()]
-        said.append(f"under the {name}'s loss {listing(parts)}")
+        said.append(f"under {loss_name(reduction)} {listing(parts)}")
     return f"**The paper's claims.** Of {len({case.claim.id for case in judgements})}, {'; '.join(said)}."
 
 
@@ -206,14 +237,20 @@ def verdicts(judgements: Iterable[Judgement]) -> Markdown:
     """A row a claim: what it says and the verdict under each form of the loss; the numbers stand in their chapter."""
     lines = [["", "The paper's claim", "Formula", "Released code"], ["---:", ":---", ":---", ":---"]]
     for claim, cases in claims.grouped(list(judgements)):
-        by_loss: Mapping = {case.reduction: case.verdict for case in cases}
-        of_any = by_loss.get(None)
+        by_loss = {case.reduction: case for case in cases}
         lines.append([
             f"{{ref}}`{claim.id} <tab-claim-{claim.id}>`",  # to its effects
             f"{claim.statement} [{claim.source}]({claim.page}.ipynb)",
-            *(f"[{verdict}]{{.{verdict.replace(' ', '-')}}}" for verdict in (
-                of_any or by_loss["batchmean"], of_any or by_loss["mean"],
-            )),
+            *(told(by_loss.get(None) or by_loss[reduction]) for reduction in SHORT_LOSSES),
         ])  # fmt: skip
-    text = "The claims, and whether they hold. Claims on teachers alone have one verdict, which stands in both columns."
+    text = (
+        "The claims, and whether they hold; below each verdict, how many of its comparisons speak for the claim, against "
+        "it, or leave it open. Claims on teachers alone have one verdict, which stands in both columns."
+    )
     return directive(lines, text, "tab-front")
+
+
+def told(case: Judgement) -> str:
+    """A verdict in its colour, and how the claim's effects speak."""
+    text = f"[{case.verdict}]{{.{case.verdict.replace(' ', '-')}}}"
+    return text if case.verdict == claims.NOT_RUN else f"{text}<br>{claims.tally(case)}"

@@ -41,18 +41,37 @@ def test_a_planted_harm_of_mixed_samples_is_told():
     teachers = chapter("teachers", lambda spec: 0.9 if spec.augmentations == ("cutmix",) else LEVEL)
     text = front.of_mixed(*page(students, teachers))
     assert "is clearly more accurate than the baseline teacher" in text and "where the paper has +10.2" in text
-    assert "clearly less accurate in all eight comparisons, and clearly more accurate in none" in text
-    assert "of the CutMix teacher" in text and "−30" in text
+    assert text.count("clearly less accurate in all four comparisons and clearly more accurate in none") == 2
+    told = [float(number.replace("−", "-")) for number in re.findall(r"differences from ([+−][\d.]+) to", text)]
+    assert told == pytest.approx([100 * (0.4 - LEVEL)] * 2, abs=2)
+    assert "test images alone" not in text  # there are three seeds
 
 
 def test_a_planted_gain_is_told_as_such():
     text = front.of_mixed(*page(chapter("students", accuracies(mixup=0.8, cutmix=0.8))))
-    assert "clearly less accurate in none of eight comparisons, and clearly more accurate in eight" in text
+    assert text.count("clearly less accurate in none of four comparisons and clearly more accurate in four") == 2
 
 
 def test_no_difference_is_neither():
     text = front.of_mixed(*page(chapter("students", accuracies())))
-    assert "clearly less accurate in none of eight comparisons, and clearly more accurate in none" in text
+    assert text.count("clearly less accurate in none of four comparisons and clearly more accurate in none") == 2
+
+
+def test_one_network_may_differ_where_the_other_does_not():
+    def accuracy(spec):
+        return accuracies(**({"mixup": 0.5, "cutmix": 0.4} if spec.model == "alexnet" else {}))(spec)
+
+    judgements, found = page(chapter("students", accuracy, seeds=(0,)))
+    lenet, alexnet = front.of_mixed(judgements, found).split("; ")
+    assert "LeNet students" in lenet and "in none of four" in lenet and "from −3.1 to −1.9" in lenet
+    assert "AlexNet students" in alexnet and "in all four" in alexnet and "over test images alone" in alexnet
+    headline = front.of_headline(judgements)
+    assert headline.count("is undecided under") == 2 and headline.count("2\N{NO-BREAK SPACE}for") == 2
+
+
+def test_a_headline_that_was_not_run_is_not_told():
+    judgements, _ = page([])
+    assert front.of_headline(judgements) == ""
 
 
 def test_what_a_teacher_is_worth_is_told_from_its_student():
@@ -139,6 +158,8 @@ def test_the_figure_and_the_table_show_every_row():
     for text in ("CutMix teacher", "no teacher", "random teacher", "LeNet students", "AlexNet students"):
         assert text in drawn
     table = front.verdicts(judgements)
+    headline = next(case for case in judgements if case.claim.id == front.HEADLINE)
+    assert claims.tally(headline) in table and "**" not in table
     for claim in range(1, 14):
         assert table.count(f"\n| {{ref}}`{claim} <tab-claim-{claim}>` |") == 1
     assert "](" not in table.partition("download=")[2] and "{." not in table.partition("download=")[2]  # plain as CSV
