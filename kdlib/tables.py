@@ -916,10 +916,27 @@ def changes(frame: pd.DataFrame) -> Markdown:
     return Markdown(said[0] if len(said) == 1 else "\n".join(f"- {sentence}" for sentence in said))
 
 
+def levels(frame: pd.DataFrame) -> Markdown | None:
+    """How far the accuracies of a network are from the paper's, in words; None where the data are not the paper's."""
+    chosen = frame[(frame["metric"] == "accuracy") & frame["difference"].notna()]
+    said = []
+    for (test_set, network), rows in chosen.groupby(["test_set", "network"], sort=False):
+        found = [
+            f"{_points(of_form['difference'])} under {loss_name(form)}"
+            for form, of_form in rows.groupby("variant", sort=False)
+        ]
+        said.append(f"On {test_set}, the {network_name(network)} students are {listing(found)} from the paper's.")
+    return Markdown(" ".join(said)) if said else None
+
+
+def _points(differences: pd.Series) -> str:
+    """The least and the largest of some differences in accuracy."""
+    return _minus(f"{100 * differences.min():+.1f} to {100 * differences.max():+.1f} points")
+
+
 def _span(by_arm: pd.Series) -> str:
     """From the least to the largest difference from the baseline, in points."""
-    apart = 100 * (by_arm.drop(BASELINE) - by_arm[BASELINE])
-    return _minus(f"{apart.min():+.1f} to {apart.max():+.1f} points")
+    return _points(by_arm.drop(BASELINE) - by_arm[BASELINE])
 
 
 def _extremes_of(rows: pd.DataFrame, variant: str) -> str:

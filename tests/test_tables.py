@@ -444,6 +444,15 @@ def test_what_a_teacher_is_worth_is_paired_with_the_controls(full):
         tables.worth([run for run in full.students if not tables.is_control(run)], "lenet")
 
 
+def test_how_far_a_network_is_from_the_papers_is_said_where_the_data_are_the_same(full):
+    frame = tables.table1_students(full.students, "lenet")
+    apart = 100 * frame[(frame["metric"] == "accuracy") & (frame["variant"] == "mean")]["difference"].dropna()
+    text = tables.levels(frame)
+    assert f"{apart.min():+.1f} to {apart.max():+.1f} points under the released code's loss".replace("-", "−") in text
+    assert text.count("LeNet students") == 1 and len(apart) == 5
+    assert tables.levels(tables.table1_students(chapter("students", dataset="digits", seeds=[0]).students, "lenet")) is None
+
+
 def test_the_teachers_part_is_told_among_students_augmented_alike(moved):
     frame = tables.teachers_effect(moved.students, "lenet")
     places = {p: tables.students_by_arm(moved.students, "lenet", "mean", p) for p in ("teacher", "student", "both")}
