@@ -103,7 +103,7 @@ def of_headline(judgements: Sequence[Judgement]) -> str:
     if not said:
         return ""
     return (
-        f"**The headline.** Do teachers trained on mixed samples impair their students? The paper's claim that they do, "
+        "**The headline.** Do teachers trained on mixed samples impair their students? The paper's claim that they do, "
         f"of both architectures, {listing(said)}."
     )
 
@@ -244,8 +244,8 @@ def verdicts(judgements: Iterable[Judgement]) -> Markdown:
             *(told(by_loss.get(None) or by_loss[reduction]) for reduction in SHORT_LOSSES),
         ])  # fmt: skip
     text = (
-        "The claims, and whether they hold; below each verdict, how many of its comparisons speak for the claim, against "
-        "it, or leave it open. Claims on teachers alone have one verdict, which stands in both columns."
+        "The claims, and whether they hold; below each verdict, how many comparisons speak for it, against it, or "
+        "leave it open. Claims on teachers alone have one verdict, which stands in both columns."
     )
     return directive(lines, text, "tab-front")
 

@@ -26,6 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # papermill warns of parameters as unknown whose annotation it can't read; unknown ones are refused here before.
 logging.getLogger("papermill").setLevel(logging.ERROR)
 KERNEL = "python3"  # of the environment that this runs in, whatever kernel a notebook was last opened with
+CHAPTERS_AT_ONCE = 2  # executed: each takes 1 to 2 GB of memory
 
 
 class ReportError(KdlibError, RuntimeError):
@@ -95,9 +97,8 @@ def build(profile: str, chapters: Iterable[str] | None, overrides: dict[str, Any
             making = folder / "making"
             missing = stage(making, folder / "book", chosen)
             write_config(making, announcement(profile, origin(itertools.chain(*made.values())), command))
-            for chapter in chosen:
-                foot = page_foot(profile, origin(made[chapter.name]), command)
-                execute(chapter, given[chapter.name], making / chapter.source.name, foot)
+            feet = {name: page_foot(profile, origin(of_chapter), command) for name, of_chapter in made.items()}
+            execute_all(chosen, given, making, feet)
             # Pages that are still to come are linked to from others: only a whole book can be without a warning.
             build_pages(making, strict=not missing)
             replace(making, folder / "book")
@@ -335,6 +336,23 @@ def write_config(making: Path, banner: str) -> None:
 
 
 # ---------------------------------------------------------------- notebooks and pages
+
+
+def execute_all(chosen: list[Chapter], given: dict[str, dict[str, Any]], making: Path, feet: dict[str, str]) -> None:
+    """Execute chapters into `making`, two at a time: a notebook spends much of its time on one thread.
+
+    Where one fails, those that have begun are executed to their end, and no other is begun.
+    """
+    with ThreadPoolExecutor(CHAPTERS_AT_ONCE) as pool:
+        begun = [
+            pool.submit(execute, chapter, given[chapter.name], making / chapter.source.name, feet[chapter.name])
+            for chapter in chosen
+        ]
+        try:
+            for one in begun:
+                one.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def execute(chapter: Chapter, given: dict[str, Any], target: Path, foot: str) -> None:

@@ -64,7 +64,9 @@ def over_seeds(values: Iterable[float], level: float = LEVEL) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
-def over_seeds_of_arms(values: Mapping[Hashable, Mapping[int, float]], level: float = LEVEL) -> dict[Hashable, Interval]:
+def over_seeds_of_arms(
+    values: Mapping[Hashable, Mapping[int, float]], level: float = LEVEL
+) -> dict[Hashable, Interval]:
     """Mean of each arm over seeds, with the interval at `level` of an arm among others; `values` are by arm and seed.
 
     A few seeds tell little of how far an arm spreads, so the spread is pooled over the arms that have the same seeds,
@@ -83,7 +85,9 @@ def over_seeds_of_arms(values: Mapping[Hashable, Mapping[int, float]], level: fl
     for shared, names in companions.items():
         if len(names) > 1 and len(shared) > 1:
             half = _half_in_blocks(np.array([[values[arm][seed] for seed in sorted(shared)] for arm in names]), level)
-            found |= {arm: found[arm]._replace(low=found[arm].mean - half, high=found[arm].mean + half) for arm in names}
+            for arm in names:
+                mean = found[arm].mean
+                found[arm] = found[arm]._replace(low=mean - half, high=mean + half)
     return found
 
 

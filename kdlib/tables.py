@@ -363,9 +363,9 @@ def measure_arms(by_arm: Groups, measure: Measure, part: str) -> dict[str, dict]
     }
     known = {arm: by_seed for arm, by_seed in values.items() if None not in by_seed.values()}
     intervals = stats.over_seeds_of_arms(known)
+    absent = NOTHING | {"absent": measure.absent}
     return {
-        arm: _measured(by_arm[arm], intervals[arm], measure, part) if arm in known else NOTHING | {"absent": measure.absent}
-        for arm in values
+        arm: _measured(by_arm[arm], intervals[arm], measure, part) if arm in known else absent for arm in values
     }
 
 
@@ -840,9 +840,8 @@ def interval_note(over: set[str], uneven: bool) -> str:
     if "seeds" in over:
         cut = ", or [the whole of it] where 0 or 1 cuts it" if uneven else ""
         alone = " Of one seed the interval is over test images." if "images" in over else ""
-        return (
-            f"Ours: the mean over n seeds ± half its 95 % interval{cut}; the spread over seeds is pooled over arms.{alone}"
-        )
+        pooled = "; the spread over seeds is pooled over arms."
+        return f"Ours: the mean over n seeds ± half its 95 % interval{cut}{pooled}{alone}"
     if "images" in over:
         cut = ", or [the whole of it] where the halves differ" if uneven else ""
         return (

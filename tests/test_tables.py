@@ -403,9 +403,11 @@ def test_calibration_under_each_convention(full):
 
 def test_what_a_students_predictions_have_of_its_teachers(full):
     frame = tables.fidelity(full.students, full.teachers, "lenet", 20.0)
-    baseline = {run.spec.seed: run for run in full.teachers if not run.spec.augmentations}
+    named = {
+        run.spec.seed: run.predictions["test_logits"].argmax(1) for run in full.teachers if not run.spec.augmentations
+    }
     alike = [
-        (run.predictions["test_logits"].argmax(1) == baseline[run.spec.seed].predictions["test_logits"].argmax(1)).mean()
+        (run.predictions["test_logits"].argmax(1) == named[run.spec.seed]).mean()
         for run in tables.controls(full.students, "lenet", "mean")["alone"]
     ]
     assert row(frame, arm="alone", loss="mean", variant="agreement")["ours"] == pytest.approx(np.mean(alike))
@@ -450,7 +452,8 @@ def test_how_far_a_network_is_from_the_papers_is_said_where_the_data_are_the_sam
     text = tables.levels(frame)
     assert f"{apart.min():+.1f} to {apart.max():+.1f} points under the released code's loss".replace("-", "−") in text
     assert text.count("LeNet students") == 1 and len(apart) == 5
-    assert tables.levels(tables.table1_students(chapter("students", dataset="digits", seeds=[0]).students, "lenet")) is None
+    digits = chapter("students", dataset="digits", seeds=[0]).students
+    assert tables.levels(tables.table1_students(digits, "lenet")) is None
 
 
 def test_the_teachers_part_is_told_among_students_augmented_alike(moved):
