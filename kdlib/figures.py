@@ -192,8 +192,8 @@ def bars(
 ) -> Picture:
     """A metric of teachers and students by arm, under each form of the loss; the paper's of Table 1 as diamonds.
 
-    Whiskers are 95 % intervals over seeds, cut off by an axis that is made for the bars. With `from_baseline`, a second
-    row shows each arm's difference from the baseline's arm, paired by seed.
+    Whiskers are 95 % intervals over seeds, the spread pooled over arms, cut off by an axis that is made for the bars.
+    With `from_baseline`, a second row shows each arm's difference from the baseline's arm, paired by seed.
     """
     reductions = tables.reductions(students)
     models = list(dict.fromkeys(run.spec.model for run in students if not tables.is_control(run)))
@@ -228,12 +228,13 @@ def draw_bars(
     for place, (role, by_arm) in enumerate(groups.items()):
         values = scores(by_arm, metric)
         if difference:
-            values = paired_differences(values)
-        intervals = stats.over_seeds_of_arms(values)
+            intervals = stats.differences_over_seeds(values, tables.BASELINE)
+        else:
+            intervals = stats.over_seeds_of_arms(values)
         for i, arm in enumerate(arms):
             x = place + (i - (len(arms) - 1) / 2) * width
             if found := intervals.get(arm):
-                seen += values[arm].values()
+                seen.append(found.mean)
                 axes.bar(x, found.mean, width * 0.92, color=colour(arm), hatch=hatch(arm), edgecolor=GREY, lw=0)
                 if found.n > 1:
                     whiskers = [[found.mean - found.low], [found.high - found.mean]]
@@ -253,17 +254,6 @@ def draw_bars(
 def scores(by_arm: tables.Groups, metric: str) -> dict[str, dict[int, float]]:
     """A metric on the test images, by arm and seed."""
     return {arm: {run.spec.seed: run.metrics["test"][metric] for run in group} for arm, group in by_arm.items()}
-
-
-def paired_differences(values: dict[str, dict[int, float]]) -> dict[str, dict[int, float]]:
-    """Each other arm's score less the baseline's, for each seed that both have."""
-    baseline = values.get(tables.BASELINE, {})
-    apart = {
-        arm: {seed: value - baseline[seed] for seed, value in by_seed.items() if seed in baseline}
-        for arm, by_seed in values.items()
-        if arm != tables.BASELINE
-    }
-    return {arm: by_seed for arm, by_seed in apart.items() if by_seed}
 
 
 def of_paper(role: str, arm: str, metric: str) -> float | None:

@@ -1,4 +1,4 @@
-"""The front page: what was found, in a figure, three sentences and a table, all of it from stored runs.
+"""The front page: what was found, in sentences, a figure and a table, all of it from stored runs.
 
 The sentences are chosen by what the runs say, so that they are true of any edition. "Clearly" always means that the
 whole of a 95% interval lies on one side of zero; the intervals of arms are those by which claims 1 to 3 are judged
@@ -104,7 +104,7 @@ def of_headline(judgements: Sequence[Judgement]) -> str:
         return ""
     return (
         "**The headline.** Do teachers trained on mixed samples impair their students? The paper's claim that they do, "
-        f"of both architectures, {listing(said)}."
+        f"for both architectures, {listing(said)}."
     )
 
 
@@ -139,8 +139,8 @@ def mixed_students(model: str, cases: Sequence[Difference]) -> str:
         f"{network_name(model)} students of MixUp and CutMix teachers are clearly less accurate in "
         f"{count(below, cases)} and clearly more accurate in {COUNTED[len(above)]}, the differences {span(cases)}"
     )
-    if all(one.interval.n == 1 for one in cases):
-        text += ", judged over test images alone"
+    if any(one.interval.n == 1 for one in cases):
+        text += ", judged over test images alone where there is one seed"
     theirs = [one.paper for one in cases if one.paper is not None]
     return text + (f" (in the paper from {shown(min(theirs))} to {shown(max(theirs))})" if theirs else "")
 

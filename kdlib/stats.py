@@ -60,49 +60,82 @@ def over_seeds(values: Iterable[float], level: float = LEVEL) -> Interval:
     n, mean = len(values), float(values.mean())
     if n == 1:
         return Interval(mean, np.nan, np.nan, 1)
-    half = float(scipy_stats.t.ppf((1 + _share(level)) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n))
-    return Interval(mean, mean - half, mean + half, n)
+    return _student(mean, values.var(ddof=1) / n, n - 1, n, level)
 
 
-def over_seeds_of_arms(
-    values: Mapping[Hashable, Mapping[int, float]], level: float = LEVEL
-) -> dict[Hashable, Interval]:
-    """Mean of each arm over seeds, with the interval at `level` of an arm among others; `values` are by arm and seed.
+BySeed = Mapping[Hashable, Mapping[int, float]]  # a value for each arm and seed
+
+
+def over_seeds_of_arms(values: BySeed, level: float = LEVEL) -> dict[Hashable, Interval]:
+    """Mean of each arm over seeds, with the interval at `level` of an arm among others.
 
     A few seeds tell little of how far an arm spreads, so the spread is pooled over the arms that have the same seeds,
     which are taken to spread alike: (MS_seeds + (A - 1) MS_rest) / A of a randomised block design, with Satterthwaite's
     degrees of freedom. Of arms without companions it is `over_seeds`. Where arms follow their seeds so closely that
-    little besides is left to pool, two seeds cover the truth nine times in ten rather than nineteen in twenty.
+    little is left to pool (nine tenths of their variance in common), intervals of two seeds cover the truth nine times
+    in ten rather than nineteen in twenty.
 
     >>> found = over_seeds_of_arms({"a": {0: 0.90, 1: 0.92}, "b": {0: 0.95, 1: 0.95}})
     >>> {arm: [round(x, 3) for x in interval] for arm, interval in found.items()}
     {'a': [0.91, 0.88, 0.94, 2], 'b': [0.95, 0.92, 0.98, 2]}
     """
     found = {arm: over_seeds(by_seed.values(), level) for arm, by_seed in values.items()}
-    companions: dict[frozenset[int], list[Hashable]] = {}
-    for arm, by_seed in values.items():
-        companions.setdefault(frozenset(by_seed), []).append(arm)
-    for shared, names in companions.items():
-        if len(names) > 1 and len(shared) > 1:
-            half = _half_in_blocks(np.array([[values[arm][seed] for seed in sorted(shared)] for arm in names]), level)
-            for arm in names:
-                mean = found[arm].mean
-                found[arm] = found[arm]._replace(low=mean - half, high=mean + half)
+    for names, block in _blocks(values):
+        n_arms, seeds = block.shape
+        of_seeds, rest = _mean_squares(block)
+        parts = np.array([of_seeds, (n_arms - 1) * rest]) / n_arms
+        variance = parts.sum()
+        dof = variance**2 * (seeds - 1) / (parts**2 / [1, n_arms - 1]).sum() if variance > 0 else 1
+        found |= {arm: _student(block[i].mean(), variance / seeds, dof, seeds, level) for i, arm in enumerate(names)}
     return found
 
 
-def _half_in_blocks(values: np.ndarray, level: float) -> float:
-    """Half the interval of any arm's mean, from arms that share seeds: `values` (A, S)."""
-    n_arms, seeds = values.shape
-    common = values.mean(axis=0)
-    own = _centred(values, axis=1) - _centred(common)
-    mean_squares = np.array([n_arms * (_centred(common) ** 2).sum(), (own**2).sum() / (n_arms - 1)]) / (seeds - 1)
-    parts = mean_squares * [1, n_arms - 1] / n_arms
-    variance = parts.sum()
-    if not variance > 0:
-        return 0.0
-    dof = variance**2 * (seeds - 1) / (parts**2 / [1, n_arms - 1]).sum()
-    return float(scipy_stats.t.ppf((1 + _share(level)) / 2, dof) * np.sqrt(variance / seeds))
+def differences_over_seeds(values: BySeed, baseline: Hashable, level: float = LEVEL) -> dict[Hashable, Interval]:
+    """Mean of each other arm less the baseline, paired by seed, with its interval at `level`.
+
+    Over arms that all have the baseline's seeds the spread is pooled: 2 MS_rest of a randomised block design, with its
+    (A - 1)(S - 1) degrees of freedom. An arm with other seeds is paired over those that both have, on its own.
+
+    >>> found = differences_over_seeds({"a": {0: 0.90, 1: 0.92}, "b": {0: 0.95, 1: 0.96}}, "a")
+    >>> {arm: [round(x, 3) for x in interval] for arm, interval in found.items()}
+    {'b': [0.045, -0.019, 0.109, 2]}
+    """
+    of_baseline = values.get(baseline, {})
+    found = {}
+    for arm, by_seed in values.items():
+        apart = [value - of_baseline[seed] for seed, value in by_seed.items() if seed in of_baseline]
+        if arm != baseline and apart:
+            found[arm] = over_seeds(apart, level)
+    for names, block in _blocks(values):
+        if baseline in names:
+            n_arms, seeds = block.shape
+            variance, dof = 2 * _mean_squares(block)[1] / seeds, (n_arms - 1) * (seeds - 1)
+            found |= {arm: _student(found[arm].mean, variance, dof, seeds, level) for arm in names if arm != baseline}
+    return found
+
+
+def _blocks(values: BySeed) -> Iterator[tuple[list[Hashable], np.ndarray]]:
+    """Names and values (A, S) of arms that have the same seeds, wherever there are two or more of both."""
+    companions: dict[frozenset[int], list[Hashable]] = {}
+    for arm, by_seed in values.items():
+        companions.setdefault(frozenset(by_seed), []).append(arm)
+    for seeds, names in companions.items():
+        if len(names) > 1 and len(seeds) > 1:
+            yield names, np.array([[values[arm][seed] for seed in sorted(seeds)] for arm in names], dtype=np.float64)
+
+
+def _mean_squares(block: np.ndarray) -> tuple[float, float]:
+    """Of a randomised block design, values (A, S): between seeds, and what is left beside arms and seeds."""
+    n_arms, seeds = block.shape
+    of_seeds = _centred(block.mean(axis=0))
+    rest = _centred(block, axis=1) - of_seeds
+    return n_arms * float((of_seeds**2).sum()) / (seeds - 1), float((rest**2).sum()) / ((n_arms - 1) * (seeds - 1))
+
+
+def _student(mean: float, variance: float, dof: float, n: int, level: float) -> Interval:
+    """Student's t interval of a mean whose variance is known from `dof` degrees of freedom."""
+    half = float(scipy_stats.t.ppf((1 + _share(level)) / 2, dof) * np.sqrt(variance))
+    return Interval(float(mean), float(mean) - half, float(mean) + half, n)
 
 
 def over_images(values: Iterable[float], level: float = LEVEL) -> Interval:

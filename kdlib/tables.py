@@ -69,6 +69,7 @@ COLUMN_NAMES = {
     "arm": "Augmentation",
 }  # fmt: skip
 NOT_RUN = "not run"
+POOLED = "seeds, pooled"
 MISSING = "–"
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -206,6 +207,12 @@ class Measure:
     paper: str = ""  # its name in paper.csv
     absent: str = "no such test set"
     bounded: bool = False  # to 0..1, beyond which its interval has no meaning
+    alike: bool | None = None  # whether arms are taken to spread alike over seeds; None: where it is bounded
+
+    @property
+    def pooled(self) -> bool:
+        """Losses and divergences spread the more the larger they are, and are left to each arm."""
+        return self.bounded if self.alike is None else self.alike
 
 
 def _scored(name: str) -> Callable[[Run, str], float | None]:
@@ -354,15 +361,15 @@ NOTHING = {"ours": np.nan, "low": np.nan, "high": np.nan, "n": 0, "over": "", "a
 
 
 def measure_arms(by_arm: Groups, measure: Measure, part: str) -> dict[str, dict]:
-    """Ours of each arm that has runs: the mean over seeds with its interval, the spread pooled over the arms.
-
-    Of one seed, the interval is over images where there is one.
-    """
+    """Ours of each arm that has runs: the mean over seeds with its interval; of one seed, that over images, if any."""
     values = {
         arm: {run.spec.seed: measure.of_run(run, part) for run in group} for arm, group in by_arm.items() if group
     }
     known = {arm: by_seed for arm, by_seed in values.items() if None not in by_seed.values()}
-    intervals = stats.over_seeds_of_arms(known)
+    if measure.pooled:
+        intervals = stats.over_seeds_of_arms(known)
+    else:
+        intervals = {arm: stats.over_seeds(by_seed.values()) for arm, by_seed in known.items()}
     absent = NOTHING | {"absent": measure.absent}
     return {
         arm: _measured(by_arm[arm], intervals[arm], measure, part) if arm in known else absent for arm in values
@@ -373,7 +380,7 @@ def _measured(runs: Sequence[Run], found: stats.Interval, measure: Measure, part
     out = NOTHING | {"ours": found.mean, "n": found.n, "runs": marks(runs)}
     if found.n > 1:
         low, high = (max(found.low, 0.0), min(found.high, 1.0)) if measure.bounded else (found.low, found.high)
-        return out | {"low": low, "high": high, "over": "seeds"}
+        return out | {"low": low, "high": high, "over": POOLED if measure.pooled else "seeds"}
     if measure.of_images is None:
         return out
     band = stats.over_images(measure.of_images(runs[0], part))
@@ -512,10 +519,10 @@ def _entropy(temperature: float, label: str) -> Measure:
 
 
 def fidelity(runs: Sequence[Run], teachers: Sequence[Run], model: str, temperature: float) -> pd.DataFrame:
-    """How much like their own teachers the students of one architecture predict.
+    """How much like the teachers the students of one architecture predict: each like its own.
 
     `teachers` are those of the students of every arm. The controls, which none of them taught, are held against the
-    baseline's teacher: so much alike are two networks that learned from the same labels.
+    baseline's teacher of their seed: so much alike are two networks that learned from the same labels.
     """
     logits = {run.spec: run.predictions["test_logits"] for run in teachers}
     baselines = {run.spec.seed: run.spec for run in teachers if not run.spec.augmentations}
@@ -594,6 +601,8 @@ def teachers_effect(runs: Sequence[Run], model: str) -> pd.DataFrame:
     frames = []
     for form in reductions(runs):
         found = {place: students_by_arm(runs, model, form, place) for place in ("teacher", "student", "both")}
+        if BASELINE not in found["teacher"]:
+            continue
         arms = [arm for arm in found["both"] if arm != BASELINE and all(arm in by_arm for by_arm in found.values())]
         groups = {(place, arm): group for place, by_arm in found.items() for arm, group in by_arm.items()}
         pairs = {}
@@ -834,18 +843,24 @@ def note(frame: pd.DataFrame) -> str:
 
 def interval_note(over: set[str], uneven: bool) -> str:
     """What "±" means where intervals are `over` seeds, images or nothing; `uneven`: some have two different halves."""
+    whole = ", or [the whole of it] where the halves differ" if uneven else ""
     if "seeds and images" in over:
-        whole = ", or [the whole of it] where the halves differ" if uneven else ""
         return f"The mean over n seeds ± half its 95 % interval over seeds and images{whole}."
-    if "seeds" in over:
-        cut = ", or [the whole of it] where 0 or 1 cuts it" if uneven else ""
-        alone = " Of one seed the interval is over test images." if "images" in over else ""
-        pooled = "; the spread over seeds is pooled over arms."
-        return f"Ours: the mean over n seeds ± half its 95 % interval{cut}{pooled}{alone}"
+    if over & {"seeds", POOLED}:
+        said = [f"Ours: the mean over n seeds ± half its 95 % interval{whole}."]
+        if POOLED in over:
+            what, rest = ("", "") if "seeds" not in over else (
+                " of test scores between 0 and 1", "; that of other numbers is each arm's own"
+            )
+            said.append(f"The spread over seeds{what} is pooled over arms with the same seeds{rest}.")
+        if "images" in over:
+            said.append("Of one seed, the interval is over test images.")
+        if "" in over:
+            said.append("A number of one seed that is not kept image by image has none.")
+        return " ".join(said)
     if "images" in over:
-        cut = ", or [the whole of it] where the halves differ" if uneven else ""
         return (
-            f"Ours: one seed ± half a 95 % interval over test images{cut}; "
+            f"Ours: one seed ± half a 95 % interval over test images{whole}; "
             f"a number that is not kept image by image has none."
         )
     return "Ours: one seed, for which these numbers have no interval." if over else ""
@@ -975,12 +990,15 @@ def teachers_effect_in_words(frame: pd.DataFrame, model: str) -> Markdown:
         for variant, rows in by_form.groupby("variant", sort=False):
             worse, better = rows[rows["high"] < 0], rows[rows["low"] > 0]
             found = [
-                f"{word} of the {listing(arm_name(arm) for arm in some['arm'])} teacher{'s' * (len(some) > 1)}"
+                f"clearly {word} with {listing(arm_name(arm) for arm in some['arm'])}"
                 for word, some in (("worse", worse), ("better", better))
                 if len(some)
             ]
-            clauses.append(f"{variant}, clearly {listing(found)}" if found else f"{variant}, of none")
-        said.append(f"{network_name(model)} students under {loss_name(form)} differ: {'; '.join(clauses)}.")
+            clauses.append(f"{variant} {listing(found)}" if found else f"{variant} with none clearly better or worse")
+        said.append(
+            f"Under {loss_name(form)}, {network_name(model)} students of augmented teachers are, beside the baseline "
+            f"teacher's, {'; '.join(clauses)}."
+        )
     return Markdown("\n".join(f"- {sentence}" for sentence in said))
 
 
@@ -1182,33 +1200,26 @@ def training_accuracy(runs: Sequence[Run], caption: str, name: str) -> Markdown:
     """Accuracy and loss of each teacher arm on its training batches and on the test images, after the last epoch."""
     header = ["Augmentation", "Training batches", "Training loss", "Test images", "Test loss", "n", "Runs"]
     by_arm = teachers_by_arm(runs)
+    measures = [("training batches", trained("accuracy")), ("training batches", trained("loss"))]
+    measures += [("test", ACCURACY), ("test", LOSS)]
+    columns = [(of, measure.label, measure_arms(by_arm, measure, "test")) for of, measure in measures]
     lines, data = [], []
-    # What an arm does to its training images decides how far its numbers on them spread: there is nothing to pool.
-    measured = {
-        (measure, arm): measure_arms({arm: group}, measure, "test")[arm]
-        for measure in (trained("accuracy"), trained("loss"))
-        for arm, group in by_arm.items()
-    } | {
-        (measure, arm): found
-        for measure in (ACCURACY, LOSS)
-        for arm, found in measure_arms(by_arm, measure, "test").items()
-    }
-    columns = list(dict.fromkeys(measure for measure, _ in measured))
     for arm, group in by_arm.items():
-        cells = [ours(pd.Series(measured[measure, arm] | {"digits": 3})) for measure in columns]
+        cells = [ours(pd.Series(found[arm] | {"digits": 3})) for _, _, found in columns]
         lines.append([arm_name(arm), *cells, str(len(group)), links(marks(group))])
-        for measure in columns:
-            images = "test" if measure in (ACCURACY, LOSS) else "training batches"
-            data.append({"arm": arm, "metric": measure.label, "of": images} | measured[measure, arm])
-    over, uneven = {row["over"] for row in data}, any("[" in cell for line in lines for cell in line[1:5])
-    own = " On training batches the spread is each arm's own." if "seeds" in over else ""
-    said = f"{caption} {interval_note(over, uneven)}".strip() + own
-    return directive([header, [":---", *["---:"] * 6], *lines], said, name, pd.DataFrame(data))
+        data += [{"arm": arm, "metric": label, "of": of} | found[arm] for of, label, found in columns]
+    said = interval_note({row["over"] for row in data}, any("[" in cell for line in lines for cell in line[1:5]))
+    return directive([header, [":---", *["---:"] * 6], *lines], f"{caption} {said}".strip(), name, pd.DataFrame(data))
 
 
 def trained(column: str, label: str = "") -> Measure:
-    """A column of the learning curve, in the last epoch."""
-    return Measure(label or column, lambda run, part: float(run.history[column].iloc[-1]), bounded=column == "accuracy")
+    """A column of the learning curve, in the last epoch: how far it spreads depends on what the images went through."""
+    return Measure(
+        label or column,
+        lambda run, part: float(run.history[column].iloc[-1]),
+        bounded=column == "accuracy",
+        alike=False,
+    )
 
 
 def all_runs(runs: Sequence[Run]) -> Markdown:

@@ -63,7 +63,7 @@ def test_one_network_may_differ_where_the_other_does_not():
 
     judgements, found = page(chapter("students", accuracy, seeds=(0,)))
     lenet, alexnet = front.of_mixed(judgements, found).split("; ")
-    assert "LeNet students" in lenet and "in none of four" in lenet and "from −3.1 to −1.9" in lenet
+    assert "LeNet students" in lenet and "in none of four" in lenet and "(in the paper from −3.1 to −1.9)" in lenet
     assert "AlexNet students" in alexnet and "in all four" in alexnet and "over test images alone" in alexnet
     headline = front.of_headline(judgements)
     assert headline.count("is undecided under") == 2 and headline.count("2\N{NO-BREAK SPACE}for") == 2

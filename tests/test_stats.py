@@ -39,16 +39,35 @@ def test_arms_that_share_seeds_pool_their_spread_as_a_mixed_model_does():
     values = np.array([[0.91, 0.93, 0.90], [0.80, 0.84, 0.81], [0.70, 0.71, 0.72], [0.60, 0.65, 0.62]])
     arms, seeds = values.shape
     found = stats.over_seeds_of_arms({arm: dict(enumerate(row)) for arm, row in enumerate(values)})
-    # Variance components by hand, from the expected mean squares of a randomised block design.
+    # By hand, from the mean squares of a randomised block design and Satterthwaite's degrees of freedom.
     seed_effects, arm_effects = values.mean(0) - values.mean(), values.mean(1) - values.mean()
     rest = values - values.mean() - seed_effects - arm_effects[:, None]
-    ms_rest = (rest**2).sum() / (arms - 1) / (seeds - 1)
-    of_seeds = (arms * (seed_effects**2).sum() / (seeds - 1) - ms_rest) / arms
-    halves = {round(one.high - one.mean, 12) for one in found.values()}
-    assert len(halves) == 1 and [one.mean for one in found.values()] == pytest.approx(values.mean(1))
-    scale = np.sqrt((of_seeds + ms_rest) / seeds)
-    most, least = (scipy_stats.t.ppf(0.975, dof) * scale for dof in (seeds - 1, arms * (seeds - 1)))
-    assert least < halves.pop() < most
+    ms_seeds = arms * (seed_effects**2).sum() / (seeds - 1)
+    ms_rest = (rest**2).sum() / ((arms - 1) * (seeds - 1))
+    of_one_value = (ms_seeds - ms_rest) / arms + ms_rest  # the components between seeds and within
+    a, b = ms_seeds / arms, ms_rest * (arms - 1) / arms
+    dof = (a + b) ** 2 / (a**2 / (seeds - 1) + b**2 / ((arms - 1) * (seeds - 1)))
+    half = scipy_stats.t.ppf(0.975, dof) * np.sqrt(of_one_value / seeds)
+    assert [one.mean for one in found.values()] == pytest.approx(values.mean(1))
+    assert [one.high - one.mean for one in found.values()] == pytest.approx([half] * arms)
+
+
+def test_differences_from_a_baseline_are_paired_and_pool_what_is_left():
+    values = np.array([[0.91, 0.93, 0.90], [0.80, 0.84, 0.81], [0.70, 0.71, 0.72]])
+    arms, seeds = values.shape
+    found = stats.differences_over_seeds({arm: dict(enumerate(row)) for arm, row in enumerate(values)}, 0)
+    assert list(found) == [1, 2]
+    rest = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
+    dof = (arms - 1) * (seeds - 1)
+    half = scipy_stats.t.ppf(0.975, dof) * np.sqrt(2 * (rest**2).sum() / dof / seeds)
+    for arm, one in found.items():
+        assert one.mean == pytest.approx((values[arm] - values[0]).mean())
+        assert (one.mean - one.low, one.high - one.mean) == pytest.approx((half, half))
+    pair = stats.differences_over_seeds({arm: dict(enumerate(values[arm])) for arm in (0, 1)}, 0)[1]
+    assert pair == pytest.approx(stats.over_seeds(values[1] - values[0]))  # the paired t interval
+    other = stats.differences_over_seeds({"a": {0: 1.0, 1: 2.0, 2: 4.0}, "b": {1: 2.5, 2: 4.1}, "c": {7: 1.0}}, "a")
+    assert other == {"b": stats.over_seeds([0.5, 4.1 - 4.0])}
+    assert stats.differences_over_seeds({"b": {0: 1.0}}, "a") == {}
 
 
 def test_arms_are_pooled_only_with_those_of_the_same_seeds():
@@ -57,8 +76,10 @@ def test_arms_are_pooled_only_with_those_of_the_same_seeds():
     assert found["c"].n == 1 and np.isnan(found["c"].low)
 
 
-@pytest.mark.parametrize(("seeds", "shared"), [(2, 0.0), (2, 0.5), (3, 0.0), (3, 0.8)])
-def test_the_interval_of_an_arm_among_others_covers_the_truth(seeds, shared):
+@pytest.mark.parametrize(
+    ("seeds", "shared", "least"), [(2, 0.0, 0.93), (2, 0.5, 0.93), (3, 0.0, 0.93), (3, 0.8, 0.92), (2, 0.9, 0.88)]
+)
+def test_the_interval_of_an_arm_among_others_covers_the_truth(seeds, shared, least):
     """`shared` is the part of the variance over seeds that all five arms have in common."""
     rng = np.random.default_rng(0)
     size = (4000, 5, seeds)
@@ -68,7 +89,7 @@ def test_the_interval_of_an_arm_among_others_covers_the_truth(seeds, shared):
         for one in noise
         for found in [stats.over_seeds_of_arms({arm: dict(enumerate(row)) for arm, row in enumerate(one)})[0]]
     ]
-    assert 0.925 < np.mean(covered) < 0.97
+    assert least < np.mean(covered) < 0.97
 
 
 def test_one_seed_has_a_mean_and_no_interval():

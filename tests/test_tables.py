@@ -123,10 +123,27 @@ def test_ours_is_the_mean_over_seeds_and_the_difference_is_from_the_papers(full)
         values.setdefault(run.spec.augmentations, {})[run.spec.seed] = run.metrics["test"]["accuracy"]
     expected = stats.over_seeds_of_arms(values)["cutmix",]
     assert expected.mean == np.mean(list(values["cutmix",].values()))
-    assert found["ours"] == pytest.approx(expected.mean) and found["n"] == 3 and found["over"] == "seeds"
+    assert found["ours"] == pytest.approx(expected.mean) and found["n"] == 3 and found["over"] == tables.POOLED
     assert found["low"] == pytest.approx(expected.low) and found["high"] == pytest.approx(min(expected.high, 1))
     assert found["paper"] == paper.value(1, "cutmix", "teacher", "cifar10", "accuracy")
     assert found["difference"] == pytest.approx(expected.mean - found["paper"])
+
+
+def test_losses_and_training_batches_have_each_arms_own_spread(full):
+    by_arm = tables.teachers_by_arm(full.teachers)
+    for measure in (tables.LOSS, tables.trained("accuracy")):
+        for arm, found in tables.measure_arms(by_arm, measure, "test").items():
+            expected = stats.over_seeds(measure.of_run(run, "test") for run in by_arm[arm])
+            assert found["low"] == pytest.approx(max(expected.low, 0) if measure.bounded else expected.low)
+            assert found["over"] == "seeds"
+    text = tables.training_accuracy(full.teachers, "T.", "t")
+    assert "test scores between 0 and 1 is pooled over arms with the same seeds; that of other numbers" in text
+    assert "each arm's own" not in tables.note(tables.table9(full.teachers))
+
+
+def test_seeds_beside_one_seed_are_told_apart():
+    assert "Of one seed, the interval is over test images." in tables.interval_note({tables.POOLED, "images"}, False)
+    assert "not kept image by image has none" in tables.interval_note({"seeds", ""}, False)
 
 
 def test_one_seed_has_an_interval_over_images_where_there_is_one():
@@ -473,8 +490,10 @@ def test_the_teachers_part_is_told_among_students_augmented_alike(moved):
     assert len(frame) == 2 * 2 * 4 and "none" not in set(frame["arm"])
     below = (frame["variant"] == "augmented alike") & frame["arm"].isin(["mixup", "cutmix"])
     words = tables.teachers_effect_in_words(frame.assign(low=-0.2, high=np.where(below, -0.1, 0.1)), "lenet")
-    assert "on plain images, of none; augmented alike, clearly worse of the MixUp and CutMix teachers." in words
+    assert "on plain images with none clearly better or worse; augmented alike clearly worse with MixUp and C" in words
     assert tables.teachers_effect([], "lenet").empty
+    few = [run for run in moved.students if run.spec.augmentations != ("mixup",)]
+    assert set(tables.teachers_effect(few, "lenet")["arm"]) == {"crop_flip", "cutout", "cutmix"}
 
 
 def test_what_weighting_classes_does_is_said_of_each_test_set(full):
