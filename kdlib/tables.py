@@ -82,7 +82,11 @@ class Markdown(str):
     """MyST Markdown that a notebook renders when a cell ends with it, and keeps once."""
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        return {"text/markdown": str(self), "text/plain": "<Markdown>"}
+        return {"text/markdown": str(self)}
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """The plain text beside it. IPython's own printer of texts would write the whole once more."""
+        printer.text("<Markdown>")
 
 
 # ---------------------------------------------------------------- names
@@ -361,26 +365,29 @@ NOTHING = {"ours": np.nan, "low": np.nan, "high": np.nan, "n": 0, "over": "", "a
 
 
 def measure_arms(by_arm: Groups, measure: Measure, part: str) -> dict[str, dict]:
-    """Ours of each arm that has runs: the mean over seeds with its interval; of one seed, that over images, if any."""
+    """Ours of each arm that has runs: the mean over seeds with its interval; of one seed, that over images, if any.
+
+    Controls are no arms: the spread of these tells nothing of theirs.
+    """
     values = {
         arm: {run.spec.seed: measure.of_run(run, part) for run in group} for arm, group in by_arm.items() if group
     }
     known = {arm: by_seed for arm, by_seed in values.items() if None not in by_seed.values()}
-    if measure.pooled:
-        intervals = stats.over_seeds_of_arms(known)
-    else:
-        intervals = {arm: stats.over_seeds(by_seed.values()) for arm, by_seed in known.items()}
-    absent = NOTHING | {"absent": measure.absent}
-    return {
-        arm: _measured(by_arm[arm], intervals[arm], measure, part) if arm in known else absent for arm in values
+    pooled = [arm for arm in known if measure.pooled and arm not in CONTROLS]
+    intervals = {arm: stats.over_seeds(by_seed.values()) for arm, by_seed in known.items()}
+    intervals |= stats.over_seeds_of_arms({arm: known[arm] for arm in pooled})
+    found = {
+        arm: _measured(by_arm[arm], intervals[arm], measure, part, POOLED if arm in pooled else "seeds")
+        for arm in known
     }
+    return {arm: found.get(arm, NOTHING | {"absent": measure.absent}) for arm in values}
 
 
-def _measured(runs: Sequence[Run], found: stats.Interval, measure: Measure, part: str) -> dict:
+def _measured(runs: Sequence[Run], found: stats.Interval, measure: Measure, part: str, over: str) -> dict:
     out = NOTHING | {"ours": found.mean, "n": found.n, "runs": marks(runs)}
     if found.n > 1:
         low, high = (max(found.low, 0.0), min(found.high, 1.0)) if measure.bounded else (found.low, found.high)
-        return out | {"low": low, "high": high, "over": POOLED if measure.pooled else "seeds"}
+        return out | {"low": low, "high": high, "over": over}
     if measure.of_images is None:
         return out
     band = stats.over_images(measure.of_images(runs[0], part))
@@ -850,7 +857,7 @@ def interval_note(over: set[str], uneven: bool) -> str:
         said = [f"Ours: the mean over n seeds ± half its 95 % interval{whole}."]
         if POOLED in over:
             what, rest = ("", "") if "seeds" not in over else (
-                " of test scores between 0 and 1", "; that of other numbers is each arm's own"
+                " of test scores between 0 and 1", "; that of other numbers, and of the controls, is each one's own"
             )
             said.append(f"The spread over seeds{what} is pooled over arms with the same seeds{rest}.")
         if "images" in over:

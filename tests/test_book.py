@@ -60,6 +60,11 @@ def test_an_executed_notebook_ended_well(path):
 
 
 @pytest.mark.parametrize("path", EXECUTED, ids=name)
+def test_an_executed_notebook_stays_small(path):
+    assert path.stat().st_size < 400_000
+
+
+@pytest.mark.parametrize("path", EXECUTED, ids=name)
 def test_an_executed_notebook_is_of_its_source(path):
     notebook = read_notebook(path)
     assert gates.stale_cells(notebook, read_notebook(ROOT / "notebooks" / path.name)) == []

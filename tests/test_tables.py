@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from IPython.core.formatters import DisplayFormatter
 
 from kdlib import augment, metrics, paper, runs, stats, study, tables
 
@@ -138,7 +139,13 @@ def test_losses_and_training_batches_have_each_arms_own_spread(full):
             assert found["over"] == "seeds"
     text = tables.training_accuracy(full.teachers, "T.", "t")
     assert "test scores between 0 and 1 is pooled over arms with the same seeds; that of other numbers" in text
-    assert "each arm's own" not in tables.note(tables.table9(full.teachers))
+    alone = tables.controls(full.students, "lenet", "mean")["alone"]
+    expected = stats.over_seeds(run.metrics["test"]["accuracy"] for run in alone)
+    frame = tables.table1_students(full.students, "lenet")
+    for form in ("batchmean", "mean"):  # one network, whichever column it stands in
+        found = row(frame, metric="accuracy", arm="alone", variant=form)
+        assert (found["low"], found["over"]) == (pytest.approx(max(expected.low, 0)), "seeds")
+    assert "each one's own" not in tables.note(tables.table9(full.teachers))
 
 
 def test_seeds_beside_one_seed_are_told_apart():
@@ -258,7 +265,7 @@ def test_a_rendered_table_is_a_directive_with_even_rows(full):
     header = lines[3]
     assert "Ours, formula" in header and "Ours, released code" in header and header.count("Diff.") == 2
     assert sum("no teacher" in line for line in lines) == 4  # once a metric
-    assert text._repr_mimebundle_()["text/markdown"] == text
+    assert DisplayFormatter().format(text)[0] == {"text/markdown": text, "text/plain": "<Markdown>"}
 
 
 def test_a_repeated_label_stands_once(full):
