@@ -211,12 +211,12 @@ class Measure:
     paper: str = ""  # its name in paper.csv
     absent: str = "no such test set"
     bounded: bool = False  # to 0..1, beyond which its interval has no meaning
-    alike: bool | None = None  # whether arms are taken to spread alike over seeds; None: where it is bounded
+    own_spread: bool = False  # over seeds: arms are not taken to spread alike, though it is bounded
 
     @property
     def pooled(self) -> bool:
         """Losses and divergences spread the more the larger they are, and are left to each arm."""
-        return self.bounded if self.alike is None else self.alike
+        return self.bounded and not self.own_spread
 
 
 def _scored(name: str) -> Callable[[Run, str], float | None]:
@@ -1225,7 +1225,7 @@ def trained(column: str, label: str = "") -> Measure:
         label or column,
         lambda run, part: float(run.history[column].iloc[-1]),
         bounded=column == "accuracy",
-        alike=False,
+        own_spread=True,
     )
 
 
