@@ -149,7 +149,7 @@ def test_the_paper_profile_is_full_size():
     for spec in listed("paper", "dichotomy"):
         assert spec.width == 64
     for spec in listed("cpu", "dichotomy"):
-        assert spec.width == (64 if spec.model == "lenet" else 16)
+        assert spec.width == {"resnet18": 16, "lenet": 64, "alexnet": 8}[spec.model]
 
 
 def test_a_readers_seeds_are_every_networks():
