@@ -14,7 +14,7 @@ from kdlib import claims, runs, study
 from kdlib.claims import AGAINST, FAILS, FOR, HOLDS, NOT_RUN, Judgement
 from kdlib.runs import Run
 from kdlib.study import Settings
-from kdlib.tables import SHORT_LOSSES, Markdown, directive, name_of_test_set, sizes
+from kdlib.tables import NO_BREAK, SHORT_LOSSES, Markdown, directive, name_of_test_set, sizes
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,8 @@ def table(own: Edition, other: Edition) -> Markdown:
     for (claim, ours), (_, theirs) in zip(*of_both, strict=True):
         row = [f"{{ref}}`{claim.id} <tab-claim-{claim.id}>`", claim.effects[0].title]
         for edition, cases in ((own, ours), (other, theirs)):
-            row += claims.shown_cases(cases)
+            # Six columns are wide: here an interval may be broken.
+            row += [cell.replace(NO_BREAK, " ") for cell in claims.shown_cases(cases)]
             data += [{"profile": edition.profile} | claims.as_row(case) for case in cases]
         rows.append(row)
     said = (
