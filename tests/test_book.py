@@ -33,7 +33,7 @@ METHOD = {
     "All 10,000, in the original order": "the same",
     "The first 1,000 are exact": "how the copy of the test images came about",
     "A sample of 1,531 images": "the runs' provenance: checked below",
-    "The paper used the 70,000 ImageNet images": "kdlib.data.CINIC10_IMAGES: checked below",
+    "used the 70,000 ImageNet images of the test fold": "kdlib.data.CINIC10_IMAGES: checked below",
     "at most 200 of the 10,000": "how the copy of the test images came about",
 }
 
