@@ -369,7 +369,7 @@ def execute(chapter: Chapter, given: dict[str, Any], target: Path, foot: str) ->
             language="python",
             cwd=ROOT,
             progress_bar=False,
-            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # of its connection and its end
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # else it warns of how it begins and ends
         )
     except PapermillExecutionError as error:
         fault = f"{error.ename}: {first_line(error.evalue)}"
