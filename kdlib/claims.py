@@ -164,14 +164,14 @@ def latent(run: Run, value: Callable[[np.ndarray, np.ndarray, np.ndarray], np.nd
     """
     if run.spec.dataset not in GROUPS:
         raise Missing(f"the classes of {run.spec.dataset} form no two semantic groups")
-    x = run.predictions["tsne_embeddings"].astype(np.float64)
+    x = run.latent["components"].astype(np.float64)
     rows = np.concatenate([np.ones((len(x), 1)), (x**2).sum(axis=1, keepdims=True), x], axis=1)
 
     def of_means(means: np.ndarray) -> np.ndarray:
         share = means[..., 0]
         return value(share, means[..., 2:] / share[..., None], means[..., 1] / share)
 
-    return Quantity(rows, of_means, run.predictions["tsne_labels"].astype(np.int64))
+    return Quantity(rows, of_means, run.latent["labels"].astype(np.int64))
 
 
 def total_variance(share: np.ndarray, centre: np.ndarray, squared: np.ndarray) -> np.ndarray:

@@ -512,10 +512,10 @@ def latent_maps(runs: Sequence[Run], seeds: Sequence[int] = TSNE_SEEDS) -> list[
     """t-SNE of the stored embeddings of the first seed's teachers, the first 100 images of each class."""
     out = []
     for arm, group in tables.teachers_by_arm(runs).items():
-        kept = group[0].predictions
-        labels = kept["tsne_labels"].astype(int)
+        kept = group[0].latent
+        labels = kept["labels"].astype(int)
         chosen = np.sort(np.concatenate([np.flatnonzero(labels == k)[:TSNE_IMAGES] for k in np.unique(labels)]))
-        x, labels = kept["tsne_embeddings"][chosen].astype(np.float32), labels[chosen]
+        x, labels = kept["components"][chosen].astype(np.float32), labels[chosen]
         out.append(LatentMap(arm, x, labels, tuple(flattened(x, seed) for seed in seeds)))
     return out
 
@@ -576,8 +576,8 @@ def silhouettes(runs: Sequence[Run], maps: Sequence[LatentMap], caption: str, na
         found = []
         for partition in partitions:
             found.append([silhouette(plane, partition(one.labels)) for plane in one.planes])
-            kept = [run.predictions for run in by_arm[one.arm]]
-            whole = [silhouette(k["tsne_embeddings"].astype(np.float32), partition(k["tsne_labels"])) for k in kept]
+            kept = [run.latent for run in by_arm[one.arm]]
+            whole = [silhouette(k["components"].astype(np.float32), partition(k["labels"])) for k in kept]
             found.append(whole)
         marks = tables.marks(by_arm[one.arm])
         lines.append([arm_name(one.arm), *map(spread, found), tables.links(marks)])

@@ -6,11 +6,13 @@ A run is a folder `<key>` in the run store (`KDLIB_RUNS`, or `runs/` beside this
     metrics.json        what it scored, and where the numbers come from
     history.csv         a row an epoch
     predictions.npz     float16 logits on the test sets, with their labels
-    train_logits.npz    of a network trained on labels: float16 logits on the training images, for its students
+    latent.npz          of a network trained on labels: what the figure of the latent space shows
+    train_logits.npz    of a network trained on labels: float16 logits on the training images, for its students; a
+                        random network's are computed from its seed
     weights.safetensors of a network trained on labels, for students that augment their images
 
-The last two may be missing: only students that are still to be trained need them. Weights are not committed, train
-logits only of CIFAR-10's teachers.
+The last three may be missing: only that figure, and students that are still to be trained, need them. Weights are not
+committed, the other two only of CIFAR-10's teachers.
 """
 
 import contextlib
@@ -38,7 +40,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kdlib import KdlibError, __version__, augment, data, distill, extensions, metrics, models
-from kdlib.train import Distillation, Recipe, TrainingError, TrainingSet, derive, fit, infer, to_device
+from kdlib.train import (
+    Distillation, Recipe, TrainingError, TrainingSet, derive, fit, infer, memory_format, to_device,
+)  # fmt: skip
 
 # Figure 4 of the paper: two groups of two classes each. Other data sets show their first four classes.
 TSNE_CLASSES = {"cifar10": (1, 9, 3, 2)}
@@ -199,6 +203,7 @@ def store() -> Path:
 
 
 FILES = ("spec.json", "metrics.json", "history.csv")
+LATENT = "latent.npz"
 TRAIN_LOGITS = "train_logits.npz"
 # What reading a damaged file can raise: of the file itself, JSON, CSV, an archive, and safetensors with their shapes.
 UNREADABLE = (OSError, EOFError, ValueError, LookupError, zlib.error, zipfile.BadZipFile, SafetensorError, RuntimeError)
@@ -232,8 +237,8 @@ class Run:
         for name in [*FILES, *archives]:
             if not (self.folder / name).is_file():
                 raise self._damaged(name, "it is missing")
-        if (self.folder / TRAIN_LOGITS).is_file():
-            archives[TRAIN_LOGITS] = ("logits",)
+        optional = {LATENT: ("components", "labels"), TRAIN_LOGITS: ("logits",)}
+        archives |= {name: arrays for name, arrays in optional.items() if (self.folder / name).is_file()}
         if self._json("spec.json") != canonical(self.spec):
             raise self._damaged("spec.json", "it describes another run")
         for part in ("test", "provenance"):
@@ -274,6 +279,12 @@ class Run:
     def predictions(self) -> dict[str, np.ndarray]:
         return self._arrays("predictions.npz")
 
+    @functools.cached_property
+    def latent(self) -> dict[str, np.ndarray]:
+        """`components` (M, D) of the embeddings of some test images, and their `labels` (M,): see `latent_space`."""
+        self._expect(LATENT, "pictures of its latent space")
+        return self._arrays(LATENT)
+
     def train_logits(self) -> np.ndarray:
         """Logits (N, K) on the training images, as every student reads them: float32 of the float16 on disk."""
         self._expect(TRAIN_LOGITS, "students that learn from it")
@@ -284,7 +295,7 @@ class Run:
         return self.folder / "weights.safetensors"
 
     def _expect(self, name: str, who: str) -> None:
-        """Raise where a file is missing that only some students need."""
+        """Raise where a file is missing that only some need."""
         path = self.folder / name
         if not path.is_file():
             raise RunError(
@@ -390,7 +401,7 @@ def check_teaching(spec: Student) -> None:
     teacher = Run(spec.teacher)
     if spec.augmentations:
         teacher.network()
-    else:
+    elif spec.teacher.recipe.epochs:
         teacher.train_logits()
 
 
@@ -442,9 +453,8 @@ def make(run: Run, device: str) -> None:
     started = time.monotonic()
     spec = run.spec
     dataset = data.load(spec.dataset)
-    train = to_device(dataset.train.images, dataset.train.labels, dataset.mean, dataset.std, device)
-    seed = derive(spec.seed, "initialisation")
-    model = models.build(spec.model, width=spec.width, classes=len(dataset.classes), seed=seed)
+    train = training_set(dataset, device)
+    model = initial_network(spec, dataset)
     checkpoint = store() / ".checkpoints" / f"{run.key}.pt"
     history = fit(
         model,
@@ -457,8 +467,6 @@ def make(run: Run, device: str) -> None:
         title=run.key,
     )
     predictions, scores, embeddings = evaluate(model, dataset, train)
-    if isinstance(spec, Teacher):
-        predictions |= tsne_input(embeddings, dataset)
     aside = store() / ".making" / run.key
     shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed: this one holds the lock
     aside.mkdir(parents=True)
@@ -466,8 +474,9 @@ def make(run: Run, device: str) -> None:
     history.to_csv(aside / "history.csv", index=False)
     np.savez_compressed(aside / "predictions.npz", **predictions)
     if isinstance(spec, Teacher):
-        logits, _ = infer(model, train.images, train.mean, train.std)
-        np.savez_compressed(aside / TRAIN_LOGITS, logits=half(logits))
+        np.savez_compressed(aside / LATENT, **latent_space(embeddings, dataset))
+        if spec.recipe.epochs:
+            np.savez_compressed(aside / TRAIN_LOGITS, logits=on_training_images(model, train))
         save_file({name: t.cpu().contiguous() for name, t in model.state_dict().items()}, aside / run.weights.name)
     scores["provenance"] = provenance(dataset, device, time.monotonic() - started)
     write_json(aside / "metrics.json", scores)
@@ -475,19 +484,47 @@ def make(run: Run, device: str) -> None:
     checkpoint.unlink(missing_ok=True)
 
 
+def training_set(dataset: data.Dataset, device: str) -> TrainingSet:
+    return to_device(dataset.train.images, dataset.train.labels, dataset.mean, dataset.std, device)
+
+
+def initial_network(spec: Spec, dataset: data.Dataset) -> models.Classifier:
+    """A run's network before training, on the CPU."""
+    seed = derive(spec.seed, "initialisation")
+    return models.build(spec.model, width=spec.width, classes=len(dataset.classes), seed=seed)
+
+
 def taught_by(spec: Spec, device: str) -> dict:
     """What `fit` needs to know of the teacher: logits where the images stay as they are, else the network."""
     if isinstance(spec, Teacher):
         return {}
-    run = Run(spec.teacher)
     if not spec.augmentations:
-        return {"teacher": torch.as_tensor(run.train_logits()).to(device), "distillation": spec.distillation}
+        trained = spec.teacher.recipe.epochs > 0
+        logits = Run(spec.teacher).train_logits() if trained else untrained_logits(spec.teacher, device)
+        return {"teacher": torch.as_tensor(logits).to(device), "distillation": spec.distillation}
     return {
-        "teacher": run.network(),
+        "teacher": Run(spec.teacher).network(),
         "teacher_precision": spec.teacher.recipe.precision,
         "distillation": spec.distillation,
         "passes": passes_of(spec),
     }
+
+
+def on_training_images(model: models.Classifier, train: TrainingSet) -> np.ndarray:
+    """Logits (N, K) of a network on the training images as they are, as they are kept."""
+    logits, _ = infer(model, train.images, train.mean, train.std)
+    return half(logits)
+
+
+@functools.lru_cache(maxsize=1)
+def untrained_logits(spec: Teacher, device: str) -> np.ndarray:
+    """Logits (N, K) of a random network on the training images, as its students read them: float32 of float16.
+
+    They are not kept: seed and data are all there is to them.
+    """
+    dataset = data.load(spec.dataset)
+    model = initial_network(spec, dataset).to(device, memory_format=memory_format(spec.recipe.precision))
+    return on_training_images(model, training_set(dataset, device)).astype(np.float32)
 
 
 def passes_of(spec: Spec) -> Path | None:
@@ -542,8 +579,9 @@ def beside_humans(logits: np.ndarray, human: np.ndarray, labels: np.ndarray) -> 
     return scores, metrics.per_image_kl_to_humans(probs, human).astype(np.float16)
 
 
-def tsne_input(embeddings: np.ndarray, dataset: data.Dataset) -> dict[str, np.ndarray]:
-    """The first principal components of the embeddings of four classes' test images (Figure 4)."""
+def latent_space(embeddings: np.ndarray, dataset: data.Dataset) -> dict[str, np.ndarray]:
+    """The first principal components (M, D) of the embeddings of four classes' test images, and their labels
+    (Figure 4)."""
     classes = TSNE_CLASSES.get(dataset.name, (0, 1, 2, 3))
     labels = dataset.test.labels
     chosen = np.concatenate([np.flatnonzero(labels == k)[:TSNE_IMAGES] for k in classes])
@@ -551,7 +589,7 @@ def tsne_input(embeddings: np.ndarray, dataset: data.Dataset) -> dict[str, np.nd
     dimensions = min(TSNE_DIMENSIONS, *centred.shape)
     _, _, directions = np.linalg.svd(centred, full_matrices=False)
     components = centred @ directions[:dimensions].T
-    return {"tsne_embeddings": components.astype(np.float16), "tsne_labels": labels[chosen].astype(np.uint8)}
+    return {"components": components.astype(np.float16), "labels": labels[chosen].astype(np.uint8)}
 
 
 def provenance(dataset: data.Dataset, device: str, seconds: float) -> dict:

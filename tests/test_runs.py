@@ -206,7 +206,8 @@ def test_a_spec_without_meaning_is_refused_before_anything_is_trained(make, says
 
 def test_a_run_is_its_files_and_nothing_else_remains(made):
     everywhere = {"spec.json", "metrics.json", "history.csv", "predictions.npz"}
-    for key, own in zip(KEYS, ({"train_logits.npz", "weights.safetensors"},) * 2 + (set(),), strict=True):
+    of_labels = {"latent.npz", "weights.safetensors"}
+    for key, own in zip(KEYS, (of_labels | {"train_logits.npz"}, of_labels, set()), strict=True):
         assert {path.name for path in (made / key).iterdir()} == everywhere | own
     assert sorted(path.name for path in made.iterdir() if not path.name.startswith(".")) == sorted(KEYS)
     for aside in (".making", ".checkpoints"):
@@ -230,8 +231,9 @@ def test_a_run_holds_what_the_chapters_read(filled, no_training):
         told = run.metrics["provenance"]
         assert told["dataset_checksum"] == digits.checksum and told["torch"] == torch.__version__
         assert told["seconds"] > 0
-    assert teacher.predictions["tsne_embeddings"].dtype == np.float16
-    assert set(teacher.predictions["tsne_labels"]) == {0, 1, 2, 3}
+    assert teacher.latent["components"].dtype == np.float16
+    assert len(teacher.latent["components"]) == len(teacher.latent["labels"])
+    assert set(teacher.latent["labels"]) == {0, 1, 2, 3}
     assert arrays(filled, TEACHER, "train_logits.npz")["logits"].dtype == np.float16
     assert len(teacher.train_logits()) == len(digits.train.labels)
 
@@ -487,6 +489,15 @@ def test_who_learns_nothing_new_from_a_network_does_not_mind_that_its_logits_are
     assert runs.ensure([STUDENT, TEACHER])
 
 
+def test_only_pictures_of_the_latent_space_mind_that_its_components_are_missing(filled, no_training):
+    path = filled / KEYS[0] / "latent.npz"
+    path.unlink()
+    (run,) = runs.ensure([TEACHER])
+    with pytest.raises(KdlibError) as fault:
+        run.latent  # noqa: B018
+    assert str(path) in str(fault.value) and "latent space" in str(fault.value) and "\n" not in str(fault.value)
+
+
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_teachers_damaged_weights_are_named_before_an_augmented_student_is_trained(filled, no_training, kind):
     path = filled / KEYS[0] / "weights.safetensors"
@@ -495,7 +506,7 @@ def test_a_teachers_damaged_weights_are_named_before_an_augmented_student_is_tra
     assert runs.ensure([STUDENT, TEACHER])  # who does not need them does not mind
 
 
-@pytest.mark.parametrize("name", ["predictions.npz", "train_logits.npz"])
+@pytest.mark.parametrize("name", ["predictions.npz", "latent.npz", "train_logits.npz"])
 @pytest.mark.parametrize("place", range(20))
 def test_a_flipped_byte_in_an_archive_is_found_or_changes_nothing(filled, no_training, name, place):
     """Some bytes of a zip file are of no account: the dates of its members, and the bits after their ends."""
@@ -511,7 +522,7 @@ def test_a_flipped_byte_in_an_archive_is_found_or_changes_nothing(filled, no_tra
     assert same_arrays(arrays(filled, TEACHER, name), whole)
 
 
-@pytest.mark.parametrize("name", ["predictions.npz", "train_logits.npz"])
+@pytest.mark.parametrize("name", ["predictions.npz", "latent.npz", "train_logits.npz"])
 def test_a_flipped_byte_of_an_array_is_found(filled, no_training, name):
     path = filled / KEYS[0] / name
     content = path.read_bytes()
@@ -547,7 +558,10 @@ def test_content_that_is_not_the_runs_is_named_in_one_sentence(filled, no_traini
     check_refusal(filled, path, TEACHER)
 
 
-@pytest.mark.parametrize("name, array", [("predictions.npz", "test_logits"), ("train_logits.npz", "logits")])
+@pytest.mark.parametrize(
+    "name, array",
+    [("predictions.npz", "test_logits"), ("latent.npz", "components"), ("train_logits.npz", "logits")],
+)
 def test_an_archive_that_lacks_its_array_is_named(filled, no_training, name, array):
     path = filled / KEYS[0] / name
     held = {name: value for name, value in np.load(path).items() if name != array}
@@ -639,7 +653,23 @@ def test_released_code_bug_weights_are_really_loaded(filled, monkeypatch):
     stored = arrays(filled, TEACHER, "train_logits.npz")["logits"]
     np.testing.assert_allclose(trained, stored, rtol=2e-3, atol=2e-3)
     assert np.abs(random - stored).max() > 0.1
-    np.testing.assert_allclose(random, arrays(filled, RANDOM, "train_logits.npz")["logits"], rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(random, runs.untrained_logits(RANDOM, "cpu"), rtol=2e-3, atol=2e-3)
+
+
+def test_what_a_random_teacher_says_of_the_training_images_is_made_from_its_seed(filled, monkeypatch):
+    """The same logits as those of its stored weights, of float16 as a trained teacher's, and never two at a time."""
+    runs.untrained_logits.cache_clear()
+    _, signals = record_fits(monkeypatch)
+    students = [Student("digits", RANDOM, "lenet", 64, RECIPE, temperature=t) for t in (5, 6)]
+    runs.ensure(students)
+    assert runs.untrained_logits.cache_info().misses == 1 and torch.equal(*signals)
+    with torch.no_grad():
+        logits = Run(RANDOM).network().eval()(images(data.load("digits").train))
+    assert torch.equal(signals[0], signals[0].half().float())
+    torch.testing.assert_close(signals[0], logits, rtol=2e-3, atol=2e-3)
+    (filled / runs.key(RANDOM) / "weights.safetensors").unlink()
+    shutil.rmtree(filled / runs.key(students[0]))
+    runs.ensure(students)  # nothing of the stored run is needed
 
 
 def test_a_network_is_read_back_as_it_was_evaluated(filled):
@@ -744,4 +774,7 @@ def test_new_students_can_learn_from_every_committed_teacher_of_cifar10(committe
     specs = dict.fromkeys(runs.find(path.parent.name).spec for path in committed if path.name == "metrics.json")
     teachers = {one.teacher for one in specs if isinstance(one, Student) and one.dataset == "cifar10"}
     assert len(teachers) >= 6  # five arms and a random one
-    assert {ROOT / "runs" / runs.key(one) / runs.TRAIN_LOGITS for one in teachers} <= set(committed)
+    trained = [ROOT / "runs" / runs.key(one) for one in teachers if one.recipe.epochs]
+    assert {folder / runs.TRAIN_LOGITS for folder in trained} <= set(committed)
+    # What the figure of the latent space, and the claim on it, need of them without the data.
+    assert {folder / runs.LATENT for folder in trained} <= set(committed)

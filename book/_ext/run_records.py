@@ -143,7 +143,7 @@ def needs(spec, store: Path) -> str:
     """Words on what a student is taught by, where the store does not hold it."""
     from kdlib import runs
 
-    if isinstance(spec, runs.Teacher):
+    if isinstance(spec, runs.Teacher) or not (spec.teacher.recipe.epochs or spec.augmentations):
         return ""
     name, what = runs.TRAIN_LOGITS, "logits on the training images"
     if spec.augmentations:
