@@ -246,9 +246,9 @@ def random_teacher(s: Settings, seed: int) -> Teacher:
     return Teacher(s.dataset, s.teacher, s.width(s.teacher), s.recipe(s.teacher, 0), (), seed)
 
 
-def alone(s: Settings, model: str, seed: int) -> Teacher:
+def alone(s: Settings, model: str, seed: int, augmentations: tuple[str, ...] = ()) -> Teacher:
     """A student's architecture and recipe on labels alone."""
-    return Teacher(s.dataset, model, s.width(model), s.recipe(model, s.student_epochs), (), seed)
+    return Teacher(s.dataset, model, s.width(model), s.recipe(model, s.student_epochs), augmentations, seed)
 
 
 def student(
@@ -289,10 +289,11 @@ def students(s: Settings) -> list[Spec]:
 
 
 def ablation(s: Settings) -> list[Spec]:
-    """Augmentation of the teacher, the student or both: Tables 6, 7 and 8."""
+    """Augmentation of the teacher, the student or both: Tables 6, 7 and 8; and of a network without a teacher."""
     specs: list[Spec] = []
     for seed in s.seeds:
         for model in s.students:
+            specs += [alone(s, model, seed, a) for a in s.augmentations]
             for reduction in s.reductions:
                 for a in s.augmentations:
                     specs.append(student(s, model, teacher(s, a, seed), reduction))

@@ -53,6 +53,7 @@ VARIANT_NAMES = {
     "teacher": "teacher augmented",
     "student": "student augmented",
     "both": "both augmented",
+    "alone": "no teacher, augmented",
 }
 TEST_SETS = {
     ("cifar10", "test"): "CIFAR-10",
@@ -156,14 +157,17 @@ def students_by_arm(
 
 def controls(runs: Iterable[Run], model: str, reduction: str) -> dict[str, list[Run]]:
     """What a student is worth without a teacher (`alone`), and of a teacher that was never trained (`random`)."""
-    found = []
+    found = [("alone", run) for run in without_teacher(runs, model).get(BASELINE, [])]
     for run in runs:
         spec = run.spec
-        if spec.model == model and isinstance(spec, Teacher):
-            found.append(("alone", run))
-        elif spec.model == model and spec.reduction == reduction and not _taught(spec):
+        if isinstance(spec, Student) and (spec.model, spec.reduction) == (model, reduction) and not _taught(spec):
             found.append(("random", run))
     return _grouped(found)
+
+
+def without_teacher(runs: Iterable[Run], model: str) -> dict[str, list[Run]]:
+    """Networks of one architecture trained on labels alone, by the arm of their own images."""
+    return teachers_by_arm(run for run in runs if run.spec.model == model)
 
 
 def reductions(runs: Iterable[Run]) -> list[str]:
@@ -611,15 +615,41 @@ def teachers_effect(runs: Sequence[Run], model: str) -> pd.DataFrame:
         if BASELINE not in found["teacher"]:
             continue
         arms = [arm for arm in found["both"] if arm != BASELINE and all(arm in by_arm for by_arm in found.values())]
-        groups = {(place, arm): group for place, by_arm in found.items() for arm, group in by_arm.items()}
         pairs = {}
         for arm in arms:
             pairs[arm, "on plain images"] = ("teacher", arm), ("teacher", BASELINE)
             pairs[arm, "augmented alike"] = ("both", arm), ("student", arm)
-        used = {key: groups[key] for key in dict.fromkeys(key for pair in pairs.values() for key in pair)}
         if pairs:
-            frames.append(_differences(used, pairs, loss=form))
+            frames.append(_differences(_among(found, pairs), pairs, loss=form))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def augmentations_effect(runs: Sequence[Run], model: str) -> pd.DataFrame:
+    """What augmentation does to a network, taught or not, and what a teacher does to a network augmented alike.
+
+    Differences of accuracy: of a network augmented and the same on plain images, without a teacher and as the student
+    of the baseline's (Table 7 less its first row); and, on images augmented alike, of that student and the network
+    without a teacher. Widened for the number of differences under one form of the loss.
+    """
+    frames = []
+    alone = without_teacher(runs, model)
+    for form in reductions(runs):
+        found = {"alone": alone, "student": students_by_arm(runs, model, form, "student")}
+        if not all(BASELINE in by_arm for by_arm in found.values()):
+            continue
+        pairs = {}
+        for arm in (arm for arm in found["student"] if arm in alone):
+            if arm != BASELINE:
+                pairs[arm, "augmentation, no teacher"] = ("alone", arm), ("alone", BASELINE)
+                pairs[arm, "augmentation, taught"] = ("student", arm), ("student", BASELINE)
+            pairs[arm, "teacher, augmented alike"] = ("student", arm), ("alone", arm)
+        frames.append(_differences(_among(found, pairs), pairs, loss=form))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _among(found: Mapping[str, Groups], pairs: Mapping[Any, tuple[Any, Any]]) -> dict[tuple[str, str], Sequence[Run]]:
+    """The groups that `pairs` compares, by place and arm."""
+    return {(place, arm): found[place][arm] for place, arm in dict.fromkeys(at for pair in pairs.values() for at in pair)}
 
 
 def _differences(
@@ -684,10 +714,14 @@ def table8(runs: Sequence[Run], model: str) -> pd.DataFrame:
 
 
 def ablation(runs: Sequence[Run], model: str) -> pd.DataFrame:
-    """Accuracy by whose images are augmented: Tables 6, 7 and 8 in one view, without the paper's numbers."""
+    """Accuracy by whose images are augmented: Tables 6, 7 and 8 in one view, without the paper's numbers.
+
+    Beside them the same network without a teacher, which no form of the loss changes.
+    """
     frames = []
+    alone = {"alone": found} if (found := without_teacher(runs, model)) else {}
     for form in reductions(runs):
-        places = {place: students_by_arm(runs, model, form, place) for place in ("teacher", "student", "both")}
+        places = {place: students_by_arm(runs, model, form, place) for place in ("teacher", "student", "both")} | alone
         frames.append(
             compare(6, model, places, [ACCURACY], ["cifar10", "cinic10"], beside_paper=False, network=model, loss=form)
         )
@@ -993,20 +1027,42 @@ def teachers_effect_in_words(frame: pd.DataFrame, model: str) -> Markdown:
     """Which augmented teachers make clearly better or worse students than the baseline's, by intervals."""
     said = []
     for form, by_form in frame.groupby("loss", sort=False):
-        clauses = []
-        for variant, rows in by_form.groupby("variant", sort=False):
-            worse, better = rows[rows["high"] < 0], rows[rows["low"] > 0]
-            found = [
-                f"clearly {word} with {listing(arm_name(arm) for arm in some['arm'])}"
-                for word, some in (("worse", worse), ("better", better))
-                if len(some)
-            ]
-            clauses.append(f"{variant} {listing(found)}" if found else f"{variant} with none clearly better or worse")
+        clauses = [f"{variant} {_clearly(rows)}" for variant, rows in by_form.groupby("variant", sort=False)]
         said.append(
             f"Under {loss_name(form)}, {network_name(model)} students of augmented teachers are, beside the baseline "
             f"teacher's, {'; '.join(clauses)}."
         )
     return Markdown("\n".join(f"- {sentence}" for sentence in said))
+
+
+def augmentations_effect_in_words(frame: pd.DataFrame, model: str) -> Markdown:
+    """Whether augmentation needs a teacher to do what it does, and what the teacher adds, by intervals."""
+    said = []
+    for form, by_form in frame.groupby("loss", sort=False):
+        found = {variant: _clearly(rows) for variant, rows in by_form.groupby("variant", sort=False)}
+        text = f"Under {loss_name(form)}"
+        if "augmentation, taught" in found:
+            text += (
+                f", a student of the baseline teacher is, beside one on plain images, {found['augmentation, taught']}, and "
+                f"{network_name(model)} without a teacher {found['augmentation, no teacher']}"
+            )
+        said.append(
+            f"{text}. Beside {network_name(model)} without a teacher on images augmented alike, the student is "
+            f"{found['teacher, augmented alike']}."
+        )
+    return Markdown("\n".join(f"- {sentence}" for sentence in said))
+
+
+def _clearly(rows: pd.DataFrame) -> str:
+    """With which arms a difference is clear of zero, by its interval."""
+    worse, better = rows[rows["high"] < 0], rows[rows["low"] > 0]
+    found = []
+    for word, some in (("worse", worse), ("better", better)):
+        arms = [arm_name(arm) for arm in some["arm"] if arm != BASELINE]
+        where = ["without augmentation"] if len(arms) < len(some) else []
+        if where or arms:
+            found.append(f"clearly {word} {listing([*where, *([f'with {listing(arms)}'] if arms else [])])}")
+    return listing(found) if found else "with none clearly better or worse"
 
 
 def _with_arm(arm: str) -> str:

@@ -17,7 +17,7 @@ FEWER = {("paper", "ablation"): (0,), ("paper", "alexnet"): (0,)}  # a chapter's
 # Teachers that a chapter lists for each seed, and for each seed of a student's architecture its networks: alone, and
 # under both forms of the loss of each arm's teacher and a random one; in the ablation three for each arm, "none" once.
 TEACHERS = {"teachers": 5, "students": 0, "ablation": 0, "mnist": 3, "dichotomy": 5}
-ALONE = {"teachers": 0, "students": 1, "ablation": 0, "mnist": 1, "dichotomy": 1}
+ALONE = {"teachers": 0, "students": 1, "ablation": 5, "mnist": 1, "dichotomy": 1}
 STUDENTS = {"teachers": 0, "students": 2 * 6, "ablation": 2 * (3 * 4 + 1), "mnist": 2 * 4, "dichotomy": 2 * 6}
 ARCHITECTURES = {"teachers": (), "ablation": ("lenet",), "mnist": ("lenet",)}
 BOTH = ("lenet", "alexnet")
@@ -101,7 +101,7 @@ def test_students_learn_from_the_teachers_chapters_teachers_a_random_one_and_non
 
 @pytest.mark.parametrize("profile", study.PROFILES)
 def test_the_ablation_augments_the_teacher_the_student_or_both(profile):
-    specs = listed(profile, "ablation")
+    specs = [spec for spec in listed(profile, "ablation") if isinstance(spec, Student)]
     expected = {(a, ()) for a in FIVE} | {((), a) for a in FIVE} | {(a, a) for a in FIVE}
     for seed in seeds_of(profile, "ablation", "lenet"):
         for reduction in ("batchmean", "mean"):
@@ -114,11 +114,23 @@ def test_the_ablation_augments_the_teacher_the_student_or_both(profile):
 
 def test_the_ablation_without_the_arm_none_still_has_the_baseline_teacher():
     specs = listed("demo", "ablation", augmentations=["cutmix"], seeds=[0])
+    specs = [spec for spec in specs if isinstance(spec, Student)]
     assert Counter((s.teacher.augmentations, s.augmentations) for s in specs) == {
         (("cutmix",), ()): 2,
         ((), ("cutmix",)): 2,
         (("cutmix",), ("cutmix",)): 2,
     }
+
+
+@pytest.mark.parametrize("profile", study.PROFILES)
+def test_the_ablation_has_the_students_network_under_each_augmentation_without_a_teacher(profile):
+    specs = listed(profile, "ablation")
+    recipes = {spec.recipe for spec in specs if isinstance(spec, Student)}
+    for seed in seeds_of(profile, "ablation", "lenet"):
+        mine = [spec for spec in specs if isinstance(spec, Teacher) and spec.seed == seed]
+        assert [spec.augmentations for spec in mine] == list(FIVE)
+        assert {spec.model for spec in mine} == {"lenet"} and {spec.recipe for spec in mine} == recipes
+        assert mine[0] in listed(profile, "students")  # the control of that chapter, trained once
 
 
 @pytest.mark.parametrize("profile", study.PROFILES)

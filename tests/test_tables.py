@@ -34,7 +34,7 @@ def made(spec: runs.Spec, *, images: int = 200, people: bool = True, shifted: bo
     gram = metrics.class_gram(features, labels)
     run.predictions |= {"class_gram": gram.gram, "embedding_dim": np.int64(gram.dim)}
     order = np.concatenate([np.flatnonzero(labels == k) for k in runs.TSNE_CLASSES.get(spec.dataset, (0, 1, 2, 3))])
-    run.predictions |= {"tsne_embeddings": features[order].astype(np.float16), "tsne_labels": labels[order]}
+    run.latent = {"components": features[order].astype(np.float16), "labels": labels[order]}
     epochs = np.arange(1, spec.recipe.epochs + 1)
     run.history = pd.DataFrame(
         {"epoch": epochs, "lr": 0.1, "loss": 1 / epochs, "accuracy": epochs / (epochs + 1), "seconds": 1.0}
@@ -211,7 +211,8 @@ def test_table_5_is_beside_the_paper_under_its_convention_only(full):
 def test_the_three_places_share_the_baseline(moved):
     frame = tables.ablation(moved.students, "lenet")
     for (_, _), rows in frame[frame["arm"] == "none"].groupby(["test_set", "loss"]):
-        assert set(rows["variant"]) == {"teacher", "student", "both"} and rows["ours"].nunique() == 1
+        taught = rows[rows["variant"] != "alone"]
+        assert set(taught["variant"]) == {"teacher", "student", "both"} and taught["ours"].nunique() == 1
 
 
 # ---------------------------------------------------------------- what is absent, and other data
@@ -501,6 +502,58 @@ def test_the_teachers_part_is_told_among_students_augmented_alike(moved):
     assert tables.teachers_effect([], "lenet").empty
     few = [run for run in moved.students if run.spec.augmentations != ("mixup",)]
     assert set(tables.teachers_effect(few, "lenet")["arm"]) == {"crop_flip", "cutout", "cutmix"}
+
+
+def test_what_augmentation_does_is_told_with_a_teacher_and_without(moved):
+    frame = tables.augmentations_effect(moved.students, "lenet")
+    alone = tables.without_teacher(moved.students, "lenet")
+    taught = tables.students_by_arm(moved.students, "lenet", "mean", "student")
+
+    def accuracy(by_arm, arm):
+        return np.mean([run.metrics["test"]["accuracy"] for run in by_arm[arm]])
+
+    for variant, expected in (
+        ("augmentation, no teacher", accuracy(alone, "cutmix") - accuracy(alone, "none")),
+        ("augmentation, taught", accuracy(taught, "cutmix") - accuracy(taught, "none")),
+        ("teacher, augmented alike", accuracy(taught, "cutmix") - accuracy(alone, "cutmix")),
+    ):
+        found = row(frame, arm="cutmix", loss="mean", variant=variant)
+        assert found["ours"] == pytest.approx(expected) and found["low"] < found["ours"] < found["high"]
+    assert len(frame) == 2 * (3 * 4 + 1)  # of plain images, what the teacher adds alone
+    assert set(frame[frame["arm"] == "none"]["variant"]) == {"teacher, augmented alike"}
+    no_teacher = frame[frame["variant"] == "augmentation, no teacher"]
+    assert no_teacher.groupby("arm")["ours"].nunique().max() == 1  # one network for both forms of the loss
+    few = [run for run in moved.students if run.spec.augmentations != ("mixup",)]
+    assert "mixup" not in set(tables.augmentations_effect(few, "lenet")["arm"])
+    taught_alone = [run for run in moved.students if isinstance(run.spec, runs.Student)]
+    assert tables.augmentations_effect(taught_alone, "lenet").empty
+
+
+def test_what_augmentation_does_is_told_in_words(moved):
+    frame = tables.augmentations_effect(moved.students, "lenet")
+    up = frame["variant"].eq("augmentation, no teacher") & frame["arm"].isin(["cutout", "cutmix"])
+    down = frame["variant"].eq("teacher, augmented alike") & frame["arm"].eq("none")
+    frame = frame.assign(low=np.where(up, 0.1, -0.1), high=np.where(down, -0.05, 0.2))
+    said = tables.augmentations_effect_in_words(frame, "lenet").splitlines()
+    assert said[1] == (
+        "- Under the released code's loss, a student of the baseline teacher is, beside one on plain images, with none "
+        "clearly better or worse, and LeNet without a teacher clearly better with Cutout and CutMix. Beside LeNet "
+        "without a teacher on images augmented alike, the student is clearly worse without augmentation."
+    )
+
+
+def test_the_ablation_shows_the_network_without_a_teacher_beside_its_students(moved):
+    frame = tables.ablation(moved.students, "lenet")
+    (run, *_) = tables.without_teacher(moved.students, "lenet")["cutout"]
+    for form in ("batchmean", "mean"):
+        found = row(frame, loss=form, variant="alone", arm="cutout", test_set="CIFAR-10")
+        assert runs.mark(run.key) in found["runs"] and found["n"] == 3
+    assert list(frame["variant"].unique()) == ["teacher", "student", "both", "alone"]
+
+
+def test_a_control_without_a_teacher_is_on_plain_images(moved):
+    (control,) = tables.controls(moved.students, "lenet", "mean").values()
+    assert {run.spec.augmentations for run in control} == {()}
 
 
 def test_what_weighting_classes_does_is_said_of_each_test_set(full):
