@@ -24,6 +24,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -343,16 +344,19 @@ def execute_all(chosen: list[Chapter], given: dict[str, dict[str, Any]], making:
 
     Where one fails, those that have begun are executed to their end, and no other is begun.
     """
-    with ThreadPoolExecutor(CHAPTERS_AT_ONCE) as pool:
-        begun = [
-            pool.submit(execute, chapter, given[chapter.name], making / chapter.source.name, feet[chapter.name])
-            for chapter in chosen
-        ]
+    failed = threading.Event()
+
+    def unless_failed(chapter: Chapter) -> None:
+        if failed.is_set():
+            return
         try:
-            for one in begun:
-                one.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            execute(chapter, given[chapter.name], making / chapter.source.name, feet[chapter.name])
+        except BaseException:
+            failed.set()
+            raise
+
+    with ThreadPoolExecutor(CHAPTERS_AT_ONCE) as pool:
+        list(pool.map(unless_failed, chosen))  # raises what a chapter raised
 
 
 def execute(chapter: Chapter, given: dict[str, Any], target: Path, foot: str) -> None:

@@ -1,6 +1,7 @@
 """From notebooks to pages, with tiny notebooks and a book made for the purpose."""
 
 import json
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -197,6 +198,25 @@ def test_a_notebook_that_fails_leaves_the_last_good_report(project, quick, capsy
     assert files(page.parents[2]) == before
     assert text_of(page.parents[3] / "making" / "01_first.ipynb") == "begun\n"
     assert not (project / "book" / "01_first.ipynb").exists()
+
+
+def test_no_notebook_is_begun_once_another_has_failed(tmp_path, monkeypatch):
+    """Though one that came before it in the book is still under way."""
+    begun, failed = [], threading.Event()
+
+    def execute(chapter, given, target, foot):
+        begun.append(chapter.name)
+        if chapter.name == "second":
+            failed.set()
+            raise report.ReportError("second failed")
+        assert failed.wait(10)
+
+    monkeypatch.setattr(report, "execute", execute)
+    chapters = [SimpleNamespace(name=name, source=Path(f"{name}.ipynb")) for name in ("first", "second", "third")]
+    named = {one.name: {} for one in chapters}
+    with pytest.raises(report.ReportError, match="second failed"):
+        report.execute_all(chapters, named, tmp_path, named)
+    assert sorted(begun) == ["first", "second"]
 
 
 def test_pages_that_can_not_be_built_leave_the_last_good_report(project, tmp_path, monkeypatch):
