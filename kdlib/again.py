@@ -52,8 +52,8 @@ class Comparison:
 def again(name: str, device: str) -> Comparison:
     """Train the stored run with the key `name` again on `device`, aside, and compare; the store stays as it is.
 
-    On the CPU it gets as many threads as then, if it was made on one. A student needs its teacher's stored
-    logits, or its weights if its images are augmented: raises `RunError` where they are missing.
+    On the CPU it gets as many threads as then, if it was made on one. A student needs what it is
+    `runs.taught_from`: raises `RunError` where that is missing.
     """
     then = runs.find(name)
     then.check()

@@ -11,8 +11,8 @@ A run is a folder `<key>` in the run store (`KDLIB_RUNS`, or `runs/` beside this
                         random network's are computed from its seed
     weights.safetensors of a network trained on labels, for students that augment their images
 
-The last three may be missing: only that figure, and students that are still to be trained, need them. Weights are not
-committed, the other two only of CIFAR-10's teachers.
+The last three may be missing: only figures and claims on the latent space, and students that are still to be trained,
+need them. Weights are not committed, the other two only of CIFAR-10's trained teachers.
 """
 
 import contextlib
@@ -205,6 +205,7 @@ def store() -> Path:
 FILES = ("spec.json", "metrics.json", "history.csv")
 LATENT = "latent.npz"
 TRAIN_LOGITS = "train_logits.npz"
+WEIGHTS = "weights.safetensors"
 # What reading a damaged file can raise: of the file itself, JSON, CSV, an archive, and safetensors with their shapes.
 UNREADABLE = (OSError, EOFError, ValueError, LookupError, zlib.error, zipfile.BadZipFile, SafetensorError, RuntimeError)
 
@@ -282,7 +283,7 @@ class Run:
     @functools.cached_property
     def latent(self) -> dict[str, np.ndarray]:
         """`components` (M, D) of the embeddings of some test images, and their `labels` (M,): see `latent_space`."""
-        self._expect(LATENT, "pictures of its latent space")
+        self._expect(LATENT, "figures and claims on its latent space")
         return self._arrays(LATENT)
 
     def train_logits(self) -> np.ndarray:
@@ -292,7 +293,7 @@ class Run:
 
     @property
     def weights(self) -> Path:
-        return self.folder / "weights.safetensors"
+        return self.folder / WEIGHTS
 
     def _expect(self, name: str, who: str) -> None:
         """Raise where a file is missing that only some need."""
@@ -399,9 +400,10 @@ def add_pending(run: Run, pending: dict[str, Run]) -> None:
 def check_teaching(spec: Student) -> None:
     """Raise where what a student's teacher teaches by, its logits or its weights, is missing or unreadable."""
     teacher = Run(spec.teacher)
-    if spec.augmentations:
+    file = taught_from(spec)
+    if file == WEIGHTS:
         teacher.network()
-    elif spec.teacher.recipe.epochs:
+    elif file == TRAIN_LOGITS:
         teacher.train_logits()
 
 
@@ -499,8 +501,8 @@ def taught_by(spec: Spec, device: str) -> dict:
     if isinstance(spec, Teacher):
         return {}
     if not spec.augmentations:
-        trained = spec.teacher.recipe.epochs > 0
-        logits = Run(spec.teacher).train_logits() if trained else untrained_logits(spec.teacher, device)
+        stored = taught_from(spec) == TRAIN_LOGITS
+        logits = Run(spec.teacher).train_logits() if stored else untrained_logits(spec.teacher, device)
         return {"teacher": torch.as_tensor(logits).to(device), "distillation": spec.distillation}
     return {
         "teacher": Run(spec.teacher).network(),
@@ -508,6 +510,13 @@ def taught_by(spec: Spec, device: str) -> dict:
         "distillation": spec.distillation,
         "passes": passes_of(spec),
     }
+
+
+def taught_from(spec: Student) -> str | None:
+    """The file of its teacher that a student learns from, None where the teacher's seed is enough."""
+    if spec.augmentations:
+        return WEIGHTS
+    return TRAIN_LOGITS if spec.teacher.recipe.epochs else None
 
 
 def on_training_images(model: models.Classifier, train: TrainingSet) -> np.ndarray:

@@ -157,11 +157,12 @@ def students_by_arm(
 
 def controls(runs: Iterable[Run], model: str, reduction: str) -> dict[str, list[Run]]:
     """What a student is worth without a teacher (`alone`), and of a teacher that was never trained (`random`)."""
-    found = [("alone", run) for run in without_teacher(runs, model).get(BASELINE, [])]
+    found = []
     for run in runs:
         spec = run.spec
         if isinstance(spec, Student) and (spec.model, spec.reduction) == (model, reduction) and not _taught(spec):
             found.append(("random", run))
+    found += [("alone", run) for run in without_teacher(runs, model).get(BASELINE, [])]
     return _grouped(found)
 
 
@@ -594,12 +595,12 @@ def worth(runs: Sequence[Run], model: str) -> pd.DataFrame:
         if not set(CONTROLS) <= set(by_arm):
             raise TableError(f"{model} under {form}: there are {listing(by_arm)}, expected both controls")
         pairs = {
-            (arm, f"less {arm_name(control)}"): (arm, control)
+            (form, arm, f"less {arm_name(control)}"): (arm, control)
             for control in CONTROLS
             for arm in by_arm
             if arm not in (control, "alone")
         }
-        frames.append(_differences(by_arm, pairs, loss=form))
+        frames.append(_differences(by_arm, pairs))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -617,10 +618,10 @@ def teachers_effect(runs: Sequence[Run], model: str) -> pd.DataFrame:
         arms = [arm for arm in found["both"] if arm != BASELINE and all(arm in by_arm for by_arm in found.values())]
         pairs = {}
         for arm in arms:
-            pairs[arm, "on plain images"] = ("teacher", arm), ("teacher", BASELINE)
-            pairs[arm, "augmented alike"] = ("both", arm), ("student", arm)
+            pairs[form, arm, "on plain images"] = ("teacher", arm), ("teacher", BASELINE)
+            pairs[form, arm, "augmented alike"] = ("both", arm), ("student", arm)
         if pairs:
-            frames.append(_differences(_among(found, pairs), pairs, loss=form))
+            frames.append(_differences(_among(found, pairs), pairs))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
@@ -629,39 +630,45 @@ def augmentations_effect(runs: Sequence[Run], model: str) -> pd.DataFrame:
 
     Differences of accuracy: of a network augmented and the same on plain images, without a teacher and as the student
     of the baseline's (Table 7 less its first row); and, on images augmented alike, of that student and the network
-    without a teacher. Widened for the number of differences under one form of the loss.
+    without a teacher. All forms of the loss are compared at once, as they share the networks without a teacher, and
+    widened for the number of differences among them all.
     """
-    frames = []
     alone = without_teacher(runs, model)
-    for form in reductions(runs):
-        found = {"alone": alone, "student": students_by_arm(runs, model, form, "student")}
-        if not all(BASELINE in by_arm for by_arm in found.values()):
+    found = {form: students_by_arm(runs, model, form, "student") for form in reductions(runs)}
+    pairs = {}
+    for form, taught in found.items():
+        arms = [arm for arm in taught if arm in alone]
+        if BASELINE not in arms:
             continue
-        pairs = {}
-        for arm in (arm for arm in found["student"] if arm in alone):
-            if arm != BASELINE:
-                pairs[arm, "augmentation, no teacher"] = ("alone", arm), ("alone", BASELINE)
-                pairs[arm, "augmentation, taught"] = ("student", arm), ("student", BASELINE)
-            pairs[arm, "teacher, augmented alike"] = ("student", arm), ("alone", arm)
-        frames.append(_differences(_among(found, pairs), pairs, loss=form))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        others = [arm for arm in arms if arm != BASELINE]
+        pairs |= {(form, arm, "augmentation, no teacher"): (("alone", arm), ("alone", BASELINE)) for arm in others}
+        pairs |= {(form, arm, "augmentation, taught"): ((form, arm), (form, BASELINE)) for arm in others}
+        pairs |= {(form, arm, "teacher, augmented alike"): ((form, arm), ("alone", arm)) for arm in arms}
+    return _differences(_among(found | {"alone": alone}, pairs), pairs) if pairs else pd.DataFrame()
 
 
 def _among(found: Mapping[str, Groups], pairs: Mapping[Any, tuple[Any, Any]]) -> dict[tuple[str, str], Sequence[Run]]:
     """The groups that `pairs` compares, by place and arm."""
-    return {(place, arm): found[place][arm] for place, arm in dict.fromkeys(at for pair in pairs.values() for at in pair)}
+    compared = dict.fromkeys(at for pair in pairs.values() for at in pair)
+    return {(place, arm): found[place][arm] for place, arm in compared}
 
 
 def _differences(
-    groups: Mapping[Any, Sequence[Run]], pairs: Mapping[tuple[str, str], tuple[Any, Any]], **labels: str
+    groups: Mapping[Any, Sequence[Run]], pairs: Mapping[tuple[str, str, str], tuple[Any, Any]]
 ) -> pd.DataFrame:
-    """A row for each arm and variant among `pairs`: accuracy of the first of the two groups less that of the second."""
+    """A row for each form of the loss, arm and variant: accuracy of the first of its two groups less the second's.
+
+    Intervals are widened for the number of differences; one that several rows have is one.
+    """
     seeds = common_seeds(groups)
     test_set = name_of_test_set(_dataset(run for group in groups.values() for run in group), "test")
+    each = list(dict.fromkeys(pairs.values()))
+    intervals = dict(zip(each, paired_accuracy(groups, each), strict=True))
     rows = []
-    for ((arm, variant), pair), found in zip(pairs.items(), paired_accuracy(groups, list(pairs.values())), strict=True):
+    for (form, arm, variant), pair in pairs.items():
+        found = intervals[pair]
         rows.append(
-            {"test_set": test_set} | labels | {"metric": "", "arm": arm, "variant": variant}
+            {"test_set": test_set, "loss": form, "metric": "", "arm": arm, "variant": variant}
             | {"paper": np.nan, "printed": "", "paper_set": ""}
             | {"ours": found.mean, "low": found.low, "high": found.high, "n": found.n, "difference": np.nan}
             | {"over": "seeds and images" if found.n > 1 else "images", "absent": "", "digits": 3}
@@ -1040,29 +1047,28 @@ def augmentations_effect_in_words(frame: pd.DataFrame, model: str) -> Markdown:
     said = []
     for form, by_form in frame.groupby("loss", sort=False):
         found = {variant: _clearly(rows) for variant, rows in by_form.groupby("variant", sort=False)}
-        text = f"Under {loss_name(form)}"
-        if "augmentation, taught" in found:
-            text += (
-                f", a student of the baseline teacher is, beside one on plain images, {found['augmentation, taught']}, and "
-                f"{network_name(model)} without a teacher {found['augmentation, no teacher']}"
+        clauses = [
+            f"{start} {found[variant]}"
+            for variant, start in (
+                ("augmentation, no teacher", f"augmenting {network_name(model)} without a teacher makes it"),
+                ("augmentation, taught", "augmenting a student of the baseline teacher makes it"),
+                ("teacher, augmented alike", "beside the network without a teacher, augmented alike, the student is"),
             )
-        said.append(
-            f"{text}. Beside {network_name(model)} without a teacher on images augmented alike, the student is "
-            f"{found['teacher, augmented alike']}."
-        )
+            if variant in found
+        ]
+        said.append(f"Under {loss_name(form)}, {'; '.join(clauses)}.")
     return Markdown("\n".join(f"- {sentence}" for sentence in said))
 
 
 def _clearly(rows: pd.DataFrame) -> str:
     """With which arms a difference is clear of zero, by its interval."""
     worse, better = rows[rows["high"] < 0], rows[rows["low"] > 0]
-    found = []
-    for word, some in (("worse", worse), ("better", better)):
-        arms = [arm_name(arm) for arm in some["arm"] if arm != BASELINE]
-        where = ["without augmentation"] if len(arms) < len(some) else []
-        if where or arms:
-            found.append(f"clearly {word} {listing([*where, *([f'with {listing(arms)}'] if arms else [])])}")
-    return listing(found) if found else "with none clearly better or worse"
+    found = [
+        f"clearly {word} {listing(_with_arm(arm) for arm in some['arm'])}"
+        for word, some in (("worse", worse), ("better", better))
+        if len(some)
+    ]
+    return ", ".join(found) or "neither clearly better nor worse"
 
 
 def _with_arm(arm: str) -> str:

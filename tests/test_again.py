@@ -1,5 +1,6 @@
 """A stored run trained again: the same bit for bit here, told apart where it is not, and the store left alone."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,7 +13,8 @@ from kdlib import again, runs
 from kdlib.__main__ import main
 from kdlib.runs import RunError
 
-SPECS = [TEACHER, RANDOM, STUDENT, AUGMENTED]
+OF_RANDOM = dataclasses.replace(STUDENT, teacher=RANDOM)
+SPECS = [TEACHER, RANDOM, STUDENT, AUGMENTED, OF_RANDOM]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def store(made, tmp_path, monkeypatch):
     return tmp_path / "runs"
 
 
-@pytest.mark.parametrize("spec", [TEACHER, STUDENT, AUGMENTED])
+@pytest.mark.parametrize("spec", [TEACHER, STUDENT, AUGMENTED, OF_RANDOM])
 def test_a_run_comes_out_bit_for_bit(store, spec):
     before = sorted(path.name for path in store.rglob("*"))
     found = again.again(runs.key(spec), "cpu")

@@ -1,5 +1,6 @@
 """The pages of runs: found by the ends of their keys, whole, and of settings that make the same run again."""
 
+import dataclasses
 import importlib
 import json
 import re
@@ -60,6 +61,23 @@ def test_the_settings_of_a_record_are_python_that_makes_this_run(records, studen
     exec(code.replace("import Recipe, Student, Teacher, ensure", "import Recipe, Student, Teacher"),
          {"ensure": asked.extend})  # fmt: skip
     assert [runs.key(spec) for spec in asked] == [student.name]
+
+
+@pytest.mark.parametrize(
+    "epochs, augmentations, says",
+    [(1, (), "logits on the training images"), (1, ("cutmix",), "weights"), (0, ("cutmix",), "weights"), (0, (), "")],
+)
+def test_a_record_tells_what_its_student_needs_and_the_store_lacks(records, tmp_path, epochs, augmentations, says):
+    recipe = runs.Recipe(1, 256, 0.05, 5e-4, "float32")
+    teacher = runs.Teacher("digits", "resnet18", 2, dataclasses.replace(recipe, epochs=epochs))
+    spec = runs.Student("digits", teacher, "lenet", 64, recipe, augmentations)
+    told = records.needs(spec, tmp_path)
+    assert says in told and bool(told) == bool(says)
+    folder = tmp_path / runs.key(teacher)
+    folder.mkdir()
+    for name in ("train_logits.npz", "weights.safetensors"):
+        (folder / name).touch()
+    assert records.needs(spec, tmp_path) == records.needs(teacher, tmp_path) == ""
 
 
 def test_a_student_links_to_its_teacher_where_that_has_a_record(records, student):

@@ -97,6 +97,7 @@ def test_controls_are_no_arms(full):
     by_arm = tables.students_by_arm(full.students, "lenet", "batchmean")
     assert all(run.spec.teacher.recipe.epochs for group in by_arm.values() for run in group)
     found = tables.controls(full.students, "lenet", "batchmean")
+    assert list(found) == ["random", "alone"]  # as the tables have them
     assert {run.spec.model for run in found["alone"]} == {"lenet"}
     assert {run.spec.teacher.recipe.epochs for run in found["random"]} == {0}
 
@@ -498,7 +499,7 @@ def test_the_teachers_part_is_told_among_students_augmented_alike(moved):
     assert len(frame) == 2 * 2 * 4 and "none" not in set(frame["arm"])
     below = (frame["variant"] == "augmented alike") & frame["arm"].isin(["mixup", "cutmix"])
     words = tables.teachers_effect_in_words(frame.assign(low=-0.2, high=np.where(below, -0.1, 0.1)), "lenet")
-    assert "on plain images with none clearly better or worse; augmented alike clearly worse with MixUp and C" in words
+    assert "on plain images neither clearly better nor worse; augmented alike clearly worse with MixUp and with C" in words
     assert tables.teachers_effect([], "lenet").empty
     few = [run for run in moved.students if run.spec.augmentations != ("mixup",)]
     assert set(tables.teachers_effect(few, "lenet")["arm"]) == {"crop_flip", "cutout", "cutmix"}
@@ -522,7 +523,9 @@ def test_what_augmentation_does_is_told_with_a_teacher_and_without(moved):
     assert len(frame) == 2 * (3 * 4 + 1)  # of plain images, what the teacher adds alone
     assert set(frame[frame["arm"] == "none"]["variant"]) == {"teacher, augmented alike"}
     no_teacher = frame[frame["variant"] == "augmentation, no teacher"]
-    assert no_teacher.groupby("arm")["ours"].nunique().max() == 1  # one network for both forms of the loss
+    for column in ("ours", "low", "high"):  # one network for both forms of the loss, and one interval
+        assert no_teacher.groupby("arm")[column].nunique().max() == 1
+    assert list(frame["variant"].unique())[-1] == "teacher, augmented alike"
     few = [run for run in moved.students if run.spec.augmentations != ("mixup",)]
     assert "mixup" not in set(tables.augmentations_effect(few, "lenet")["arm"])
     taught_alone = [run for run in moved.students if isinstance(run.spec, runs.Student)]
@@ -536,9 +539,9 @@ def test_what_augmentation_does_is_told_in_words(moved):
     frame = frame.assign(low=np.where(up, 0.1, -0.1), high=np.where(down, -0.05, 0.2))
     said = tables.augmentations_effect_in_words(frame, "lenet").splitlines()
     assert said[1] == (
-        "- Under the released code's loss, a student of the baseline teacher is, beside one on plain images, with none "
-        "clearly better or worse, and LeNet without a teacher clearly better with Cutout and CutMix. Beside LeNet "
-        "without a teacher on images augmented alike, the student is clearly worse without augmentation."
+        "- Under the released code's loss, augmenting LeNet without a teacher makes it clearly better with Cutout and "
+        "with CutMix; augmenting a student of the baseline teacher makes it neither clearly better nor worse; beside "
+        "the network without a teacher, augmented alike, the student is clearly worse without augmentation."
     )
 
 

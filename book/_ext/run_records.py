@@ -143,13 +143,11 @@ def needs(spec, store: Path) -> str:
     """Words on what a student is taught by, where the store does not hold it."""
     from kdlib import runs
 
-    if isinstance(spec, runs.Teacher) or not (spec.teacher.recipe.epochs or spec.augmentations):
+    file = runs.taught_from(spec) if isinstance(spec, runs.Student) else None
+    if file is None or (store / runs.key(spec.teacher) / file).is_file():
         return ""
-    name, what = runs.TRAIN_LOGITS, "logits on the training images"
-    if spec.augmentations:
-        name, what = "weights.safetensors", "weights"
-    held = (store / runs.key(spec.teacher) / name).is_file()
-    return "" if held else f". This needs its teacher's {what}, which are not kept with these runs"
+    what = {runs.TRAIN_LOGITS: "logits on the training images", runs.WEIGHTS: "weights"}[file]
+    return f". This needs its teacher's {what}, which are not kept with these runs"
 
 
 def code(spec) -> str:
