@@ -658,7 +658,8 @@ def _differences(
 ) -> pd.DataFrame:
     """A row for each form of the loss, arm and variant: accuracy of the first of its two groups less the second's.
 
-    Intervals are widened for the number of differences; one that several rows have is one.
+    Intervals are widened for the number of differences; one that several rows have is one. `devices` says on what the
+    networks of a row were trained.
     """
     seeds = common_seeds(groups)
     test_set = name_of_test_set(_dataset(run for group in groups.values() for run in group), "test")
@@ -672,7 +673,8 @@ def _differences(
             | {"paper": np.nan, "printed": "", "paper_set": ""}
             | {"ours": found.mean, "low": found.low, "high": found.high, "n": found.n, "difference": np.nan}
             | {"over": "seeds and images" if found.n > 1 else "images", "absent": "", "digits": 3}
-            | {"runs": marks([run for key in pair for run in groups[key] if run.spec.seed in seeds])}
+            | {"runs": marks(compared := [run for key in pair for run in groups[key] if run.spec.seed in seeds])}
+            | {"devices": listing(sorted({run.metrics["provenance"]["device"] for run in compared}))}
         )  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -1039,25 +1041,53 @@ def teachers_effect_in_words(frame: pd.DataFrame, model: str) -> Markdown:
             f"Under {loss_name(form)}, {network_name(model)} students of augmented teachers are, beside the baseline "
             f"teacher's, {'; '.join(clauses)}."
         )
-    return Markdown("\n".join(f"- {sentence}" for sentence in said))
+    return Markdown("\n".join(f"- {sentence}" for sentence in [*said, *_of_one_seed(frame)]))
 
 
 def augmentations_effect_in_words(frame: pd.DataFrame, model: str) -> Markdown:
-    """Whether augmentation needs a teacher to do what it does, and what the teacher adds, by intervals."""
+    """Whether augmentation needs a teacher to do what it does, and what distillation adds, by intervals.
+
+    Of networks from different devices nothing is said to be clear: these draw other random numbers from one seed, and
+    intervals over images know nothing of it.
+    """
     said = []
-    for form, by_form in frame.groupby("loss", sort=False):
+    mixed = frame["devices"].str.contains(" and ")
+    for form, by_form in frame[~mixed].groupby("loss", sort=False):
         found = {variant: _clearly(rows) for variant, rows in by_form.groupby("variant", sort=False)}
+        if set(by_form[by_form["variant"] == "teacher, augmented alike"]["arm"]) == {BASELINE}:
+            found["teacher, augmented alike"] += ", which is said of plain images only"
         clauses = [
             f"{start} {found[variant]}"
             for variant, start in (
                 ("augmentation, no teacher", f"augmenting {network_name(model)} without a teacher makes it"),
                 ("augmentation, taught", "augmenting a student of the baseline teacher makes it"),
-                ("teacher, augmented alike", "beside the network without a teacher, augmented alike, the student is"),
+                ("teacher, augmented alike", "beside the network without a teacher on images alike, the student is"),
             )
             if variant in found
         ]
         said.append(f"Under {loss_name(form)}, {'; '.join(clauses)}.")
+    said += _of_one_seed(frame)
+    if mixed.any():
+        said.append(
+            f"Some of these networks were trained on other machines than those that they are compared with "
+            f"({'; '.join(dict.fromkeys(frame[mixed]['devices']))}), which draw other random numbers from a seed: "
+            f"{'; '.join(_which(frame[mixed]))}. Such a difference is as uncertain as one between two seeds, and it is "
+            "not called clear above."
+        )
     return Markdown("\n".join(f"- {sentence}" for sentence in said))
+
+
+def _which(frame: pd.DataFrame) -> list[str]:
+    """The arms of each variant: "teacher, augmented alike (Cutout and MixUp)"."""
+    by_variant = frame.groupby("variant", sort=False)["arm"]
+    return [f"*{variant}* ({listing(dict.fromkeys(map(arm_name, arms)))})" for variant, arms in by_variant]
+
+
+def _of_one_seed(frame: pd.DataFrame) -> list[str]:
+    """What has to be known of intervals where no difference has more than one seed."""
+    if len(frame) and frame["n"].max() == 1:
+        return ["These are differences of one seed: their intervals cover other test images, not another training."]
+    return []
 
 
 def _clearly(rows: pd.DataFrame) -> str:
@@ -1216,7 +1246,7 @@ def sanity(teachers: Sequence[Run], students: Sequence[Run], caption: str, name:
     for model in dict.fromkeys(run.spec.model for run in students):
         for form in reductions(students):
             groups[f"{network_name(model)}, {VARIANT_NAMES.get(form, form)}"] = students_by_arm(students, model, form)
-        groups[f"{network_name(model)}, labels"] = {"alone": controls(students, model, "").get("alone", [])}
+        groups[f"{network_name(model)}, labels"] = {"alone": without_teacher(students, model).get(BASELINE, [])}
     lines, outside = [], []
     for who, by_arm in groups.items():
         for arm, runs in by_arm.items():

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -210,6 +211,7 @@ def test_no_notebook_is_begun_once_another_has_failed(tmp_path, monkeypatch):
             failed.set()
             raise report.ReportError("second failed")
         assert failed.wait(10)
+        time.sleep(0.2)  # for the failure to have been noted
 
     monkeypatch.setattr(report, "execute", execute)
     chapters = [SimpleNamespace(name=name, source=Path(f"{name}.ipynb")) for name in ("first", "second", "third")]

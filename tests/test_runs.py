@@ -670,7 +670,7 @@ def test_what_a_random_teacher_says_of_the_training_images_is_made_from_its_seed
     (filled / runs.key(RANDOM) / "weights.safetensors").unlink()
     shutil.rmtree(filled / runs.key(students[0]))
     runs.untrained_logits.cache_clear()
-    runs.ensure(students)  # nothing of the stored run is needed
+    runs.ensure(students)  # neither its weights nor its logits are needed
 
 
 def test_a_network_is_read_back_as_it_was_evaluated(filled):

@@ -499,7 +499,8 @@ def test_the_teachers_part_is_told_among_students_augmented_alike(moved):
     assert len(frame) == 2 * 2 * 4 and "none" not in set(frame["arm"])
     below = (frame["variant"] == "augmented alike") & frame["arm"].isin(["mixup", "cutmix"])
     words = tables.teachers_effect_in_words(frame.assign(low=-0.2, high=np.where(below, -0.1, 0.1)), "lenet")
-    assert "on plain images neither clearly better nor worse; augmented alike clearly worse with MixUp and with C" in words
+    expected = "on plain images neither clearly better nor worse; augmented alike clearly worse with MixUp and with C"
+    assert expected in words
     assert tables.teachers_effect([], "lenet").empty
     few = [run for run in moved.students if run.spec.augmentations != ("mixup",)]
     assert set(tables.teachers_effect(few, "lenet")["arm"]) == {"crop_flip", "cutout", "cutmix"}
@@ -532,6 +533,40 @@ def test_what_augmentation_does_is_told_with_a_teacher_and_without(moved):
     assert tables.augmentations_effect(taught_alone, "lenet").empty
 
 
+def test_a_difference_that_both_forms_of_the_loss_have_is_counted_once(moved, monkeypatch):
+    asked = []
+    paired = tables.paired_accuracy
+    monkeypatch.setattr(tables, "paired_accuracy", lambda *given: asked.append(given) or paired(*given))
+    tables.augmentations_effect(moved.students, "lenet")
+    ((groups, pairs),) = asked
+    assert len(pairs) == 4 + 2 * (4 + 5) and len(groups) == 3 * 5
+
+
+def test_nothing_is_called_clear_between_networks_of_different_machines(moved):
+    alone = {run.key for group in tables.without_teacher(moved.students, "lenet").values() for run in group}
+    elsewhere = []
+    for run in moved.students:
+        told = run.metrics["provenance"] | ({"device": "another CPU"} if run.key in alone else {})
+        elsewhere.append(SimpleNamespace(**vars(run) | {"metrics": run.metrics | {"provenance": told}}))
+    frame = tables.augmentations_effect(elsewhere, "lenet").assign(low=0.1, high=0.2)
+    both = frame["devices"] == "a CPU and another CPU"
+    assert set(frame[both]["variant"]) == {"teacher, augmented alike"}
+    told = tables.augmentations_effect_in_words(frame, "lenet")
+    assert "augmenting LeNet without a teacher makes it clearly better" in told
+    assert "the student is" not in told
+    assert "(a CPU and another CPU), which draw other random numbers" in told
+    assert "*teacher, augmented alike* (none (baseline), crop and flip," in told
+    plain = frame.assign(devices=frame["devices"].where(both & frame["arm"].ne("none"), "a CPU"))
+    told = tables.augmentations_effect_in_words(plain, "lenet")
+    assert told.count("clearly better without augmentation, which is said of plain images only.") == 2
+    same = tables.augmentations_effect(moved.students, "lenet")
+    assert set(same["devices"]) == {"a CPU"}
+    assert "machines" not in tables.augmentations_effect_in_words(same, "lenet")
+    one = tables.augmentations_effect([run for run in moved.students if run.spec.seed == 0], "lenet")
+    assert "differences of one seed" in tables.augmentations_effect_in_words(one, "lenet")
+    assert "differences of one seed" not in tables.augmentations_effect_in_words(same, "lenet")
+
+
 def test_what_augmentation_does_is_told_in_words(moved):
     frame = tables.augmentations_effect(moved.students, "lenet")
     up = frame["variant"].eq("augmentation, no teacher") & frame["arm"].isin(["cutout", "cutmix"])
@@ -541,7 +576,7 @@ def test_what_augmentation_does_is_told_in_words(moved):
     assert said[1] == (
         "- Under the released code's loss, augmenting LeNet without a teacher makes it clearly better with Cutout and "
         "with CutMix; augmenting a student of the baseline teacher makes it neither clearly better nor worse; beside "
-        "the network without a teacher, augmented alike, the student is clearly worse without augmentation."
+        "the network without a teacher on images alike, the student is clearly worse without augmentation."
     )
 
 
