@@ -658,7 +658,7 @@ def _differences(
     """A row for each form of the loss, arm and variant: accuracy of the first of its two groups less the second's.
 
     Intervals are widened for the number of differences; one that several rows have is one. `devices` says on what the
-    networks of a row were trained.
+    networks of a row were trained, `one_device` whether it was the same kind.
     """
     seeds = common_seeds(groups)
     test_set = name_of_test_set(_dataset(run for group in groups.values() for run in group), "test")
@@ -667,13 +667,14 @@ def _differences(
     rows = []
     for (form, arm, variant), pair in pairs.items():
         found = intervals[pair]
+        compared = [run for key in pair for run in groups[key] if run.spec.seed in seeds]
+        devices = sorted({run.metrics["provenance"]["device"] for run in compared})
         rows.append(
             {"test_set": test_set, "loss": form, "metric": "", "arm": arm, "variant": variant}
             | {"paper": np.nan, "printed": "", "paper_set": ""}
             | {"ours": found.mean, "low": found.low, "high": found.high, "n": found.n, "difference": np.nan}
             | {"over": "seeds and images" if found.n > 1 else "images", "absent": "", "digits": 3}
-            | {"runs": marks(compared := [run for key in pair for run in groups[key] if run.spec.seed in seeds])}
-            | {"devices": listing(sorted({run.metrics["provenance"]["device"] for run in compared}))}
+            | {"runs": marks(compared), "devices": listing(devices), "one_device": len(devices) == 1}
         )  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -1052,8 +1053,8 @@ def augmentations_effect_in_words(frame: pd.DataFrame, model: str) -> Markdown:
     intervals over images know nothing of it.
     """
     said = []
-    mixed = frame["devices"].str.contains(" and ")
-    for form, by_form in frame[~mixed].groupby("loss", sort=False):
+    mixed = frame[~frame["one_device"]]
+    for form, by_form in frame[frame["one_device"]].groupby("loss", sort=False):
         found = {variant: _clearly(rows) for variant, rows in by_form.groupby("variant", sort=False)}
         if set(by_form[by_form["variant"] == "teacher, augmented alike"]["arm"]) == {BASELINE}:
             found["teacher, augmented alike"] += ", which is said of plain images only"
@@ -1068,11 +1069,11 @@ def augmentations_effect_in_words(frame: pd.DataFrame, model: str) -> Markdown:
         ]
         said.append(f"Under {loss_name(form)}, {'; '.join(clauses)}.")
     said += _of_one_seed(frame)
-    if mixed.any():
+    if len(mixed):
         said.append(
             f"Some of these networks were trained on other machines than those that they are compared with "
-            f"({'; '.join(dict.fromkeys(frame[mixed]['devices']))}), which draw other random numbers from a seed: "
-            f"{'; '.join(_which(frame[mixed]))}. Such a difference is as uncertain as one between two seeds, and it is "
+            f"({'; '.join(dict.fromkeys(mixed['devices']))}), which draw other random numbers from a seed: "
+            f"{'; '.join(_which(mixed))}. Such a difference is as uncertain as one between two seeds, and it is "
             "not called clear above."
         )
     return Markdown("\n".join(f"- {sentence}" for sentence in said))

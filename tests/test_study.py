@@ -12,8 +12,10 @@ from kdlib.runs import Student, Teacher
 
 FIVE = ((), ("crop_flip",), ("cutout",), ("mixup",), ("cutmix",))
 THREE = ((), ("mixup",), ("cutmix",))
-SEEDS = {"demo": (0,), "cpu": (0,), "paper": (0, 1)}
-FEWER = {("paper", "ablation"): (0,), ("paper", "alexnet"): (0,)}  # a chapter's seeds, an architecture's students'
+SEEDS = {"demo": (0,), "cpu": (0, 1), "paper": (0, 1)}
+# The seeds of a chapter, or of an architecture's students, that has fewer.
+FEWER = {(profile, name): (0,) for profile in ("cpu", "paper") for name in ("ablation", "alexnet")}
+FEWER["cpu", "mnist"] = (0,)
 # Teachers that a chapter lists for each seed, and for each seed of a student's architecture its networks: alone, and
 # under both forms of the loss of each arm's teacher and a random one; in the ablation three for each arm, "none" once.
 TEACHERS = {"teachers": 5, "students": 0, "ablation": 0, "mnist": 3, "dichotomy": 5}
@@ -39,8 +41,13 @@ def refusal(*arguments, **overrides):
 # --- chapters ---
 
 
+def teachers_seeds(profile, chapter):
+    return FEWER.get((profile, chapter), SEEDS[profile])
+
+
 def seeds_of(profile, chapter, model):
-    return FEWER.get((profile, model)) or FEWER.get((profile, chapter)) or SEEDS[profile]
+    """Of a student's architecture. It is called AlexNet on MNIST only where that is the teacher."""
+    return FEWER.get((profile, model)) or teachers_seeds(profile, chapter)
 
 
 def test_the_profiles_and_chapters_are_all_there():
@@ -53,7 +60,7 @@ def test_a_chapter_lists_each_run_once_and_as_many_as_the_study_has(profile, cha
     assert len({runs.key(spec) for spec in specs}) == len(specs)
     found = Counter((type(spec), spec.seed) for spec in specs)
     expected = Counter()
-    for seed in SEEDS[profile]:
+    for seed in teachers_seeds(profile, chapter):
         expected[Teacher, seed] += TEACHERS[chapter]
     for model in ARCHITECTURES.get(chapter, BOTH):
         for seed in seeds_of(profile, chapter, model):
@@ -253,7 +260,7 @@ def test_papermill_hands_lists_over_as_text(name, text, value):
 def test_what_is_not_set_comes_from_the_profile_and_none_is_not_set():
     plain = study.settings("students", "cpu")
     assert plain == study.settings("students", "cpu", seeds=None, temperature=None, device=None)
-    assert plain.seeds == (0,) and plain.teacher_epochs == 15 and plain.temperature == 20.0
+    assert plain.seeds == (0, 1) and plain.teacher_epochs == 15 and plain.temperature == 20.0
     assert study.settings("mnist", "cpu").teacher == "alexnet"  # the chapter's own
     assert study.settings("mnist", "cpu", teacher="resnet18").teacher == "resnet18"  # and what is given goes first
 

@@ -326,7 +326,7 @@ def test_reduced_networks_are_called_so_and_full_ones_not(full):
     teachers = [SimpleNamespace(spec=spec) for spec in study.teachers(cpu)]
     students = [SimpleNamespace(spec=spec) for spec in study.students(cpu)]
     text = tables.reduced(teachers + students)
-    assert f"reduced models**: ResNet-18 of width {cpu.width('resnet18')} ({cpu.teacher_epochs} epochs, seed 0)" in text
+    assert f"reduced models**: ResNet-18 of width {cpu.width('resnet18')} ({cpu.teacher_epochs} epochs, seeds 0 and 1)" in text
     assert f"AlexNet of width {cpu.width('alexnet')} ({cpu.student_epochs} epochs, seed 0). The paper's have" in text
     assert "LeNet" not in text and "AlexNet" not in tables.reduced(teachers)
 
@@ -549,13 +549,13 @@ def test_nothing_is_called_clear_between_networks_of_different_machines(moved):
         elsewhere.append(SimpleNamespace(**vars(run) | {"metrics": run.metrics | {"provenance": told}}))
     frame = tables.augmentations_effect(elsewhere, "lenet").assign(low=0.1, high=0.2)
     both = frame["devices"] == "a CPU and another CPU"
-    assert set(frame[both]["variant"]) == {"teacher, augmented alike"}
+    assert set(frame[both]["variant"]) == {"teacher, augmented alike"} and frame["one_device"].equals(~both)
     told = tables.augmentations_effect_in_words(frame, "lenet")
     assert "augmenting LeNet without a teacher makes it clearly better" in told
     assert "the student is" not in told
     assert "(a CPU and another CPU), which draw other random numbers" in told
     assert "*teacher, augmented alike* (none (baseline), crop and flip," in told
-    plain = frame.assign(devices=frame["devices"].where(both & frame["arm"].ne("none"), "a CPU"))
+    plain = frame.assign(one_device=~both | frame["arm"].eq("none"))
     told = tables.augmentations_effect_in_words(plain, "lenet")
     assert told.count("clearly better without augmentation, which is said of plain images only.") == 2
     same = tables.augmentations_effect(moved.students, "lenet")
