@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 sys.path.insert(0, str(HERE.parent))
 
-from kdlib import data, runs, train  # noqa: E402  after the project's folder is on the path
+from kdlib import data, runs, study, train  # noqa: E402  after the project's folder is on the path
 
 KD = train.Distillation(temperature=20.0, kd_weight=0.5, direction="teacher_student", reduction="batchmean")
 REPEATS = 5
@@ -39,8 +38,8 @@ def cifar10(images: int = 50_000) -> train.TrainingSet:
 
 def stored_logits() -> torch.Tensor:
     """Logits (50,000, 10) of the published edition's baseline teacher, ResNet-18 of width 64."""
-    path = next(runs.store().glob("cifar10-resnet18-none-s0-*/train_logits.npz"))
-    return torch.as_tensor(np.load(path)["logits"].astype(np.float32))
+    baseline = study.teachers(study.settings("teachers", "paper", augmentations=["none"]))[0]
+    return torch.as_tensor(runs.Run(baseline).train_logits())
 
 
 def test_accuracy(model: torch.nn.Module) -> float:

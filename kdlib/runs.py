@@ -7,7 +7,7 @@ A run is a folder `<key>` in the run store (`KDLIB_RUNS`, or `runs/` beside this
     history.csv         a row an epoch
     predictions.npz     float16 logits on the test sets, with their labels
     latent.npz          of a network trained on labels: what the figure of the latent space shows
-    train_logits.npz    of a network trained on labels: float16 logits on the training images, for its students; a
+    train_logits.npy.xz of a network trained on labels: float16 logits on the training images, for its students; a
                         random network's are computed from its seed
     weights.safetensors of a network trained on labels, for students that augment their images
 
@@ -18,7 +18,9 @@ need them. Weights are not committed, the other two only of CIFAR-10's trained t
 import contextlib
 import functools
 import hashlib
+import io
 import json
+import lzma
 import os
 import platform
 import shutil
@@ -204,10 +206,26 @@ def store() -> Path:
 
 FILES = ("spec.json", "metrics.json", "history.csv")
 LATENT = "latent.npz"
-TRAIN_LOGITS = "train_logits.npz"
+TRAIN_LOGITS = "train_logits.npy.xz"
 WEIGHTS = "weights.safetensors"
 # What reading a damaged file can raise: of the file itself, JSON, CSV, an archive, and safetensors with their shapes.
-UNREADABLE = (OSError, EOFError, ValueError, LookupError, zlib.error, zipfile.BadZipFile, SafetensorError, RuntimeError)
+UNREADABLE = (
+    OSError, EOFError, ValueError, LookupError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, SafetensorError,
+    RuntimeError,
+)  # fmt: skip
+# For numbers of two bytes: logits take a tenth less than in NumPy's archives.
+TWO_BYTES = [{"id": lzma.FILTER_LZMA2, "lp": 1, "pb": 1}]
+
+
+def write_packed(path: Path, logits: np.ndarray) -> None:
+    """One array as a .npy in an .xz, class by class, since logits of one class are alike."""
+    with lzma.open(path, "wb", filters=TWO_BYTES) as file:
+        np.save(file, np.asfortranarray(logits))
+
+
+def read_packed(path: Path) -> np.ndarray:
+    """The array of `write_packed`. It is unpacked whole, since checksums stand at the end."""
+    return np.load(io.BytesIO(lzma.decompress(path.read_bytes())), allow_pickle=False)
 
 
 def check_archive(path: Path, arrays: Iterable[str]) -> None:
@@ -238,8 +256,8 @@ class Run:
         for name in [*FILES, *archives]:
             if not (self.folder / name).is_file():
                 raise self._damaged(name, "it is missing")
-        optional = {LATENT: ("components", "labels"), TRAIN_LOGITS: ("logits",)}
-        archives |= {name: arrays for name, arrays in optional.items() if (self.folder / name).is_file()}
+        if (self.folder / LATENT).is_file():
+            archives[LATENT] = ("components", "labels")
         if self._json("spec.json") != canonical(self.spec):
             raise self._damaged("spec.json", "it describes another run")
         for part in ("test", "provenance"):
@@ -250,6 +268,8 @@ class Run:
             raise self._damaged("history.csv", f"it should hold {epochs} whole rows")
         for name, arrays in archives.items():
             self._reading(name, lambda path, arrays=arrays: check_archive(path, arrays))
+        if (self.folder / TRAIN_LOGITS).is_file():
+            self._reading(TRAIN_LOGITS, read_packed)
 
     def _damaged(self, name: str, finding: str) -> RunError:
         path = self.folder / name
@@ -289,7 +309,7 @@ class Run:
     def train_logits(self) -> np.ndarray:
         """Logits (N, K) on the training images, as every student reads them: float32 of the float16 on disk."""
         self._expect(TRAIN_LOGITS, "students that learn from it")
-        return self._arrays(TRAIN_LOGITS)["logits"].astype(np.float32)
+        return self._reading(TRAIN_LOGITS, read_packed).astype(np.float32, order="C")
 
     @property
     def weights(self) -> Path:
@@ -478,7 +498,7 @@ def make(run: Run, device: str) -> None:
     if isinstance(spec, Teacher):
         np.savez_compressed(aside / LATENT, **latent_space(embeddings, dataset))
         if spec.recipe.epochs:
-            np.savez_compressed(aside / TRAIN_LOGITS, logits=on_training_images(model, train))
+            write_packed(aside / TRAIN_LOGITS, on_training_images(model, train))
         save_file({name: t.cpu().contiguous() for name, t in model.state_dict().items()}, aside / run.weights.name)
     scores["provenance"] = provenance(dataset, device, time.monotonic() - started)
     write_json(aside / "metrics.json", scores)

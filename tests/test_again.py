@@ -79,7 +79,7 @@ def test_an_augmented_student_needs_the_teachers_weights(store):
 
 
 def test_a_student_needs_the_teachers_logits(store):
-    (store / runs.key(TEACHER) / "train_logits.npz").unlink()
+    (store / runs.key(TEACHER) / "train_logits.npy.xz").unlink()
     with pytest.raises(RunError, match="students that learn from it need it"):
         again.again(runs.key(STUDENT), "cpu")
 

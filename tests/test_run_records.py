@@ -75,7 +75,7 @@ def test_a_record_tells_what_its_student_needs_and_the_store_lacks(records, tmp_
     assert says in told and bool(told) == bool(says)
     folder = tmp_path / runs.key(teacher)
     folder.mkdir()
-    for name in ("train_logits.npz", "weights.safetensors"):
+    for name in ("train_logits.npy.xz", "weights.safetensors"):
         (folder / name).touch()
     assert records.needs(spec, tmp_path) == records.needs(teacher, tmp_path) == ""
 

@@ -4,6 +4,7 @@ import dataclasses
 import fcntl
 import hashlib
 import json
+import lzma
 import os
 import shutil
 import signal
@@ -78,6 +79,11 @@ def scores(folder, spec):
 
 def arrays(folder, spec, name="predictions.npz"):
     return dict(np.load(folder / runs.key(spec) / name))
+
+
+def train_logits(folder, spec):
+    with lzma.open(folder / runs.key(spec) / "train_logits.npy.xz") as file:
+        return np.load(file)
 
 
 def same_arrays(a, b):
@@ -207,7 +213,7 @@ def test_a_spec_without_meaning_is_refused_before_anything_is_trained(make, says
 def test_a_run_is_its_files_and_nothing_else_remains(made):
     everywhere = {"spec.json", "metrics.json", "history.csv", "predictions.npz"}
     of_labels = {"latent.npz", "weights.safetensors"}
-    for key, own in zip(KEYS, (of_labels | {"train_logits.npz"}, of_labels, set()), strict=True):
+    for key, own in zip(KEYS, (of_labels | {"train_logits.npy.xz"}, of_labels, set()), strict=True):
         assert {path.name for path in (made / key).iterdir()} == everywhere | own
     assert sorted(path.name for path in made.iterdir() if not path.name.startswith(".")) == sorted(KEYS)
     for aside in (".making", ".checkpoints"):
@@ -234,8 +240,9 @@ def test_a_run_holds_what_the_chapters_read(filled, no_training):
     assert teacher.latent["components"].dtype == np.float16
     assert len(teacher.latent["components"]) == len(teacher.latent["labels"])
     assert set(teacher.latent["labels"]) == {0, 1, 2, 3}
-    assert arrays(filled, TEACHER, "train_logits.npz")["logits"].dtype == np.float16
-    assert len(teacher.train_logits()) == len(digits.train.labels)
+    logits = train_logits(filled, TEACHER)
+    assert logits.shape == (len(digits.train.labels), 10) and logits.dtype == np.float16
+    assert np.array_equal(teacher.train_logits(), logits.astype(np.float32))
 
 
 def test_stored_runs_are_found_and_nothing_is_trained(filled, no_training):
@@ -420,8 +427,10 @@ def test_a_run_killed_in_mid_epoch_resumes_to_the_same_numbers(store, tmp_path, 
     monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "straight"))
     runs.ensure([INTERRUPTED])
     assert scores(store, INTERRUPTED) == scores(tmp_path / "straight", INTERRUPTED)
-    for name in ("predictions.npz", "train_logits.npz"):
-        assert same_arrays(arrays(store, INTERRUPTED, name), arrays(tmp_path / "straight", INTERRUPTED, name))
+    one, other = (arrays(folder, INTERRUPTED) for folder in (store, tmp_path / "straight"))
+    assert same_arrays(one, other)
+    one, other = (train_logits(folder, INTERRUPTED) for folder in (store, tmp_path / "straight"))
+    assert np.array_equal(one, other)
     resumed, straight = (
         pd.read_csv(folder / key / "history.csv").drop(columns="seconds") for folder in (store, tmp_path / "straight")
     )
@@ -478,14 +487,14 @@ def test_a_damaged_file_is_named_in_one_sentence(filled, no_training, spec, name
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_teachers_damaged_logits_are_named_before_a_student_is_trained(filled, no_training, kind):
-    path = filled / KEYS[0] / "train_logits.npz"
+    path = filled / KEYS[0] / "train_logits.npy.xz"
     damage(path, DAMAGE[kind])
     check_refusal(filled, path, Student("digits", TEACHER, "lenet", 64, RECIPE, seed=0, temperature=2))
 
 
 def test_who_learns_nothing_new_from_a_network_does_not_mind_that_its_logits_are_missing(filled, no_training):
     """They are large, and committed of CIFAR-10's teachers alone."""
-    (filled / KEYS[0] / "train_logits.npz").unlink()
+    (filled / KEYS[0] / "train_logits.npy.xz").unlink()
     assert runs.ensure([STUDENT, TEACHER])
 
 
@@ -506,7 +515,7 @@ def test_a_teachers_damaged_weights_are_named_before_an_augmented_student_is_tra
     assert runs.ensure([STUDENT, TEACHER])  # who does not need them does not mind
 
 
-@pytest.mark.parametrize("name", ["predictions.npz", "latent.npz", "train_logits.npz"])
+@pytest.mark.parametrize("name", ["predictions.npz", "latent.npz"])
 @pytest.mark.parametrize("place", range(20))
 def test_a_flipped_byte_in_an_archive_is_found_or_changes_nothing(filled, no_training, name, place):
     """Some bytes of a zip file are of no account: the dates of its members, and the bits after their ends."""
@@ -522,7 +531,16 @@ def test_a_flipped_byte_in_an_archive_is_found_or_changes_nothing(filled, no_tra
     assert same_arrays(arrays(filled, TEACHER, name), whole)
 
 
-@pytest.mark.parametrize("name", ["predictions.npz", "latent.npz", "train_logits.npz"])
+@pytest.mark.parametrize("place", range(20))
+def test_a_flipped_byte_in_packed_logits_is_found(filled, no_training, place):
+    path = filled / KEYS[0] / "train_logits.npy.xz"
+    content = bytearray(path.read_bytes())
+    content[place * (len(content) - 1) // 19] ^= 0xFF  # the first, the last and some between
+    path.write_bytes(content)
+    check_refusal(filled, path, TEACHER)
+
+
+@pytest.mark.parametrize("name", ["predictions.npz", "latent.npz"])
 def test_a_flipped_byte_of_an_array_is_found(filled, no_training, name):
     path = filled / KEYS[0] / name
     content = path.read_bytes()
@@ -558,10 +576,7 @@ def test_content_that_is_not_the_runs_is_named_in_one_sentence(filled, no_traini
     check_refusal(filled, path, TEACHER)
 
 
-@pytest.mark.parametrize(
-    "name, array",
-    [("predictions.npz", "test_logits"), ("latent.npz", "components"), ("train_logits.npz", "logits")],
-)
+@pytest.mark.parametrize("name, array", [("predictions.npz", "test_logits"), ("latent.npz", "components")])
 def test_an_archive_that_lacks_its_array_is_named(filled, no_training, name, array):
     path = filled / KEYS[0] / name
     held = {name: value for name, value in np.load(path).items() if name != array}
@@ -624,7 +639,7 @@ def test_students_read_the_float16_logits_on_disk(filled, monkeypatch):
     """Always, even right after the teacher was trained: so a student made later is the same student."""
     _, signals = record_fits(monkeypatch)
     runs.ensure([Student("digits", TEACHER, "lenet", 64, RECIPE, temperature=3)])
-    stored = arrays(filled, TEACHER, "train_logits.npz")["logits"]
+    stored = train_logits(filled, TEACHER)
     assert stored.dtype == np.float16 and signals[0].dtype == torch.float32
     assert torch.equal(signals[0], torch.tensor(stored.astype(np.float32)))
 
@@ -650,7 +665,7 @@ def test_released_code_bug_weights_are_really_loaded(filled, monkeypatch):
     x = images(data.load("digits").train)
     with torch.no_grad():
         trained, random = (network.eval()(x).numpy() for network in signals)
-    stored = arrays(filled, TEACHER, "train_logits.npz")["logits"]
+    stored = train_logits(filled, TEACHER)
     np.testing.assert_allclose(trained, stored, rtol=2e-3, atol=2e-3)
     assert np.abs(random - stored).max() > 0.1
     np.testing.assert_allclose(random, runs.untrained_logits(RANDOM, "cpu"), rtol=2e-3, atol=2e-3)
@@ -767,7 +782,7 @@ def committed():
 
 def test_the_committed_runs_are_small_and_hold_no_weights(committed):
     assert sum(path.stat().st_size for path in committed) <= 60e6
-    assert {path.suffix for path in committed} == {".json", ".csv", ".npz"}
+    assert {path.suffix for path in committed} == {".json", ".csv", ".npz", ".xz"}
 
 
 def test_new_students_can_learn_from_the_committed_teachers_of_cifar10(committed, monkeypatch):
