@@ -61,10 +61,11 @@ def as_profile(settings: Mapping[str, Settings]) -> bool:
 
 
 def other_size(settings: Mapping[str, Settings]) -> str | None:
-    """The profile that has every chapter on the same data at another size; None where there is none."""
+    """The profile that has these chapters on the same data at another size; None where there is none."""
     for profile in study.PROFILES:
-        same = all(study.settings(name, profile).dataset == s.dataset for name, s in settings.items())
-        if same and profile != settings["students"].profile:
+        if all(
+            s.profile != profile and s.dataset == study.settings(name, profile).dataset for name, s in settings.items()
+        ):
             return profile
     return None
 

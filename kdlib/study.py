@@ -7,7 +7,7 @@ import difflib
 import functools
 import math
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from typing import Any
 
@@ -24,6 +24,7 @@ from kdlib.train import Recipe
 PROFILES = ("demo", "cpu", "paper")
 # Width, peak_lr, weight_decay, precision and clip_norm of architectures that the profiles do not know: of extensions.
 NETWORKS: dict[str, dict] = {}
+STANDARD = "crop_flip"  # what is done to training images as a rule, before anything that the study is about
 
 
 class ParameterError(KdlibError, ValueError):
@@ -305,6 +306,12 @@ def ablation(s: Settings) -> list[Spec]:
 def teachers_and_students(s: Settings) -> list[Spec]:
     """Both: Table 3 on the second data set (Section 4.3), and what Section 5 looks at."""
     return teachers(s) + students(s)
+
+
+def crossed(s: Settings) -> Settings:
+    """The same with arms that are cropped and flipped first: crop and flip alone, and what cuts or mixes after it."""
+    arms = tuple((STANDARD, *a) for a in s.augmentations if STANDARD not in a)
+    return replace(s, augmentations=arms)
 
 
 CHAPTERS: dict[str, Callable[[Settings], list[Spec]]] = {

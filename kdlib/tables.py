@@ -599,7 +599,7 @@ def worth(runs: Sequence[Run], model: str) -> pd.DataFrame:
             for arm in by_arm
             if arm not in (control, "alone")
         }
-        frames.append(_differences(by_arm, pairs))
+        frames.append(differences(by_arm, pairs))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -620,7 +620,7 @@ def teachers_effect(runs: Sequence[Run], model: str) -> pd.DataFrame:
             pairs[form, arm, "on plain images"] = ("teacher", arm), ("teacher", BASELINE)
             pairs[form, arm, "augmented alike"] = ("both", arm), ("student", arm)
         if pairs:
-            frames.append(_differences(_among(found, pairs), pairs))
+            frames.append(differences(_among(found, pairs), pairs))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
@@ -643,7 +643,7 @@ def augmentations_effect(runs: Sequence[Run], model: str) -> pd.DataFrame:
         pairs |= {(form, arm, "augmentation, no teacher"): (("alone", arm), ("alone", BASELINE)) for arm in others}
         pairs |= {(form, arm, "augmentation, taught"): ((form, arm), (form, BASELINE)) for arm in others}
         pairs |= {(form, arm, "teacher, augmented alike"): ((form, arm), ("alone", arm)) for arm in arms}
-    return _differences(_among(found | {"alone": alone}, pairs), pairs) if pairs else pd.DataFrame()
+    return differences(_among(found | {"alone": alone}, pairs), pairs) if pairs else pd.DataFrame()
 
 
 def _among(found: Mapping[str, Groups], pairs: Mapping[Any, tuple[Any, Any]]) -> dict[tuple[str, str], Sequence[Run]]:
@@ -652,7 +652,7 @@ def _among(found: Mapping[str, Groups], pairs: Mapping[Any, tuple[Any, Any]]) ->
     return {(place, arm): found[place][arm] for place, arm in compared}
 
 
-def _differences(
+def differences(
     groups: Mapping[Any, Sequence[Run]], pairs: Mapping[tuple[str, str, str], tuple[Any, Any]]
 ) -> pd.DataFrame:
     """A row for each form of the loss, arm and variant: accuracy of the first of its two groups less the second's.
@@ -1038,12 +1038,12 @@ def teachers_effect_in_words(frame: pd.DataFrame, model: str) -> Markdown:
     """Which augmented teachers make clearly better or worse students than the baseline's, by intervals."""
     said = []
     for form, by_form in frame.groupby("loss", sort=False):
-        clauses = [f"{variant} {_clearly(rows)}" for variant, rows in by_form.groupby("variant", sort=False)]
+        clauses = [f"{variant} {clearly(rows)}" for variant, rows in by_form.groupby("variant", sort=False)]
         said.append(
             f"Under {loss_name(form)}, {network_name(model)} students of augmented teachers are, beside the baseline "
             f"teacher's, {'; '.join(clauses)}."
         )
-    return Markdown("\n".join(f"- {sentence}" for sentence in [*said, *_of_one_seed(frame)]))
+    return Markdown("\n".join(f"- {sentence}" for sentence in [*said, *of_one_seed(frame)]))
 
 
 def augmentations_effect_in_words(frame: pd.DataFrame, model: str) -> Markdown:
@@ -1055,7 +1055,7 @@ def augmentations_effect_in_words(frame: pd.DataFrame, model: str) -> Markdown:
     said = []
     mixed = frame[~frame["one_device"]]
     for form, by_form in frame[frame["one_device"]].groupby("loss", sort=False):
-        found = {variant: _clearly(rows) for variant, rows in by_form.groupby("variant", sort=False)}
+        found = {variant: clearly(rows) for variant, rows in by_form.groupby("variant", sort=False)}
         if set(by_form[by_form["variant"] == "teacher, augmented alike"]["arm"]) == {BASELINE}:
             found["teacher, augmented alike"] += ", which is said of plain images only"
         clauses = [
@@ -1068,7 +1068,7 @@ def augmentations_effect_in_words(frame: pd.DataFrame, model: str) -> Markdown:
             if variant in found
         ]
         said.append(f"Under {loss_name(form)}, {'; '.join(clauses)}.")
-    said += _of_one_seed(frame)
+    said += of_one_seed(frame)
     if len(mixed):
         said.append(
             f"Some of these networks were trained on other machines than those that they are compared with "
@@ -1085,14 +1085,14 @@ def _which(frame: pd.DataFrame) -> list[str]:
     return [f"*{variant}* ({listing(dict.fromkeys(map(arm_name, arms)))})" for variant, arms in by_variant]
 
 
-def _of_one_seed(frame: pd.DataFrame) -> list[str]:
+def of_one_seed(frame: pd.DataFrame) -> list[str]:
     """What has to be known of intervals where no difference has more than one seed."""
     if len(frame) and frame["n"].max() == 1:
         return ["These are differences of one seed: their intervals cover other test images, not another training."]
     return []
 
 
-def _clearly(rows: pd.DataFrame) -> str:
+def clearly(rows: pd.DataFrame) -> str:
     """With which arms a difference is clear of zero, by its interval."""
     worse, better = rows[rows["high"] < 0], rows[rows["low"] > 0]
     found = [

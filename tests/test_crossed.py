@@ -1,0 +1,145 @@
+"""Arms crossed with crop and flip: whose runs are shown, and that each is compared with its own starting point."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_tables import made, row
+
+from kdlib import crossed, paper, runs, study, tables
+from kdlib.crossed import ALONE, CROSSED, DIFFERENCES
+
+
+def every_run(settings):
+    """What is stored of an edition that has the arms on both sides."""
+    sides = (settings, study.crossed(settings))
+    return {spec: made(spec) for side in sides for spec in study.teachers_and_students(side)}
+
+
+@pytest.fixture
+def store(monkeypatch):
+    """The runs that are stored, by spec."""
+    held = {}
+    monkeypatch.setattr(runs, "stored", lambda specs: [held[spec] for spec in specs if spec in held])
+    return held
+
+
+@pytest.fixture(scope="module")
+def full():
+    return study.settings("ablation", "paper")
+
+
+@pytest.fixture
+def crossing(store, full):
+    store |= every_run(full)
+    return crossed.stored(full, "ablation")
+
+
+def test_each_arm_is_crossed_once_and_crop_and_flip_stays_alone(full):
+    arms = study.crossed(full).augmentations
+    assert arms == tuple(("crop_flip", *more) for more in ((), ("cutout",), ("mixup",), ("cutmix",)))
+    assert study.crossed(replace(full, augmentations=(("crop_flip", "mixup"), ("crop_flip",)))).augmentations == ()
+
+
+def test_an_edition_shows_its_own_runs_if_it_has_them_all(store, full):
+    assert crossed.stored(full, "ablation") is None
+    reduced = study.settings("ablation", "cpu")
+    store |= every_run(reduced)
+    assert crossed.stored(full, "ablation").settings == reduced == crossed.stored(reduced, "ablation").settings
+    store |= every_run(full)
+    found = crossed.stored(full, "ablation")
+    assert found.settings == full and {run.spec.width for run in [*found.teachers, *found.students]} == {64}
+    (gone, *_) = (spec for spec in store if spec.width == 64 and "crop_flip" in spec.augmentations)
+    del store[gone]
+    assert crossed.stored(full, "ablation").settings == reduced
+
+
+def test_settings_of_a_readers_and_other_data_have_no_edition_of_another_size(store):
+    store |= every_run(study.settings("ablation", "cpu"))
+    assert crossed.stored(study.settings("ablation", "paper", temperature=4), "ablation") is None
+    assert crossed.stored(study.settings("ablation", "demo"), "ablation") is None
+
+
+def test_it_is_said_whose_runs_these_are(store, full):
+    assert "No edition here has these runs" in crossed.about(None)
+    reduced = study.settings("ablation", "cpu")
+    store |= every_run(reduced)
+    said = crossed.about(crossed.stored(full, "ablation"))
+    assert "profile `cpu`" in said and "ResNet-18 of width 16 (15 epochs, seed 0)" in said and "reduced models" in said
+
+
+def accuracy(found, network, arm, form=None):
+    names = () if arm == "none" else tuple(arm.split("+"))
+    (run,) = (
+        run
+        for run in (found.teachers if form is None else found.students)
+        if (run.spec.augmentations == names if form is None else is_student(run.spec, names, form))
+    )
+    return run.metrics["test"]["accuracy"]
+
+
+def is_student(spec, names, form):
+    taught = isinstance(spec, runs.Student) and spec.teacher.recipe.epochs > 0
+    return taught and (spec.teacher.augmentations, spec.reduction) == (names, form)
+
+
+def test_either_side_stands_beside_the_papers_one(crossing):
+    frame = crossed.accuracies(crossing, "lenet")
+    assert len(frame) == 3 * (4 + 4) and set(frame["n"]) == {1}
+    published = paper.load().query("table == 1 and test_set == 'cifar10' and metric == 'accuracy' and model == 'cutmix'")
+    for role, form in (("teacher", None), ("lenet", "mean")):
+        value = published.set_index("role").loc[role, "value"]
+        for variant, arm in ((ALONE, "cutmix"), (CROSSED, "crop_flip+cutmix")):
+            found = row(frame, network=role, loss=form or "", variant=variant, arm="cutmix")
+            assert found["ours"] == accuracy(crossing, role, arm, form)
+            assert found["paper"] == value and found["difference"] == pytest.approx(found["ours"] - value)
+    assert set(frame[frame["variant"] == ALONE]["arm"]) == {"none", "cutout", "mixup", "cutmix"}
+    assert set(frame[frame["variant"] == CROSSED]["arm"]) == {"crop_flip", "cutout", "mixup", "cutmix"}
+
+
+def test_each_side_has_its_own_starting_point(crossing):
+    frame = crossed.effects(crossing, "lenet")
+    assert len(frame) == 2 * 3 + 2 * 2 * 3
+    for role, form in (("teacher", None), ("lenet", "batchmean"), ("lenet", "mean")):
+        for side, arm, start in ((ALONE, "mixup", "none"), (CROSSED, "crop_flip+mixup", "crop_flip")):
+            found = row(frame, network=role, loss=form or "", arm="mixup", variant=DIFFERENCES[side])
+            expected = accuracy(crossing, role, arm, form) - accuracy(crossing, role, start, form)
+            assert found["ours"] == pytest.approx(expected) and found["low"] < found["ours"] < found["high"]
+
+
+def test_intervals_are_widened_for_teachers_and_for_students_apart(crossing, monkeypatch):
+    asked = []
+    paired = tables.paired_accuracy
+    monkeypatch.setattr(tables, "paired_accuracy", lambda *given: asked.append(given) or paired(*given))
+    crossed.effects(crossing, "lenet")
+    assert [len(pairs) for _, pairs in asked] == [6, 12]
+
+
+def test_clear_differences_are_told_by_side(crossing):
+    frame = crossed.effects(crossing, "lenet")
+    on_top = frame["variant"].eq(DIFFERENCES[CROSSED])
+    up, down = ~on_top & frame["arm"].eq("cutout"), on_top & frame["arm"].ne("cutout")
+    frame = frame.assign(low=np.where(up, 0.1, -0.2), high=np.where(down, -0.1, 0.2))
+    said = crossed.in_words(frame).splitlines()
+    assert said[0] == (
+        "- Teachers: beside no augmentation clearly better with Cutout; on top of crop and flip, and beside it, clearly "
+        "worse with MixUp and with CutMix."
+    )
+    assert said[1].startswith("- LeNet students under the formula's loss: ") and len(said) == 4
+    assert "one seed" in said[-1]
+
+
+def test_the_papers_order_stands_beside_ours_of_either_side(crossing):
+    frame = crossed.accuracies(crossing, "lenet")
+    start = row(frame, network="teacher", arm="crop_flip")
+    alone, both = (row(frame, network="teacher", arm="cutmix", variant=side) for side in (ALONE, CROSSED))
+    expected = [
+        f"{100 * (one - other):+.1f}".replace("-", "−")
+        for one, other in (
+            (alone["paper"], start["paper"]), (alone["ours"], start["ours"]), (both["ours"], start["ours"])
+        )
+    ]
+    said = crossed.beside_paper(frame).splitlines()
+    assert len(said) == 2 + 3
+    assert said[-1] == f"- CutMix: the paper's {expected[0]}, ours {expected[1]} alone and {expected[2]} with crop and flip."
+    assert crossed.beside_paper(frame.assign(difference=np.nan)) == ""
