@@ -122,7 +122,7 @@ def beside_paper(frame: pd.DataFrame) -> Markdown:
     if teachers["difference"].isna().all():
         return Markdown()
     start = teachers.loc[CROSSED, STANDARD]
-    said = []
+    said = ["Points of accuracy between each teacher and the one with crop and flip alone:", ""]
     for arm in teachers.loc[ALONE].index.drop(BASELINE):
         alone, crossed = teachers.loc[ALONE, arm], teachers.loc[CROSSED, arm]
         said.append(
@@ -130,7 +130,7 @@ def beside_paper(frame: pd.DataFrame) -> Markdown:
             f"{_points(alone['ours'] - start['ours'])} alone and {_points(crossed['ours'] - start['ours'])} with crop "
             "and flip."
         )
-    return Markdown("\n".join(["Points of accuracy between each teacher and the one with crop and flip alone:", "", *said]))
+    return Markdown("\n".join(said))
 
 
 def _points(difference: float) -> str:
