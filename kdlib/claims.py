@@ -33,7 +33,7 @@ import pandas as pd
 from scipy.special import entr
 
 from kdlib import KdlibError, metrics, paper, stats
-from kdlib.runs import Run, Student, Teacher
+from kdlib.runs import Run, Teacher, is_taught
 from kdlib.stats import Interval, Quantity
 from kdlib.tables import (
     NO_BREAK, Markdown, arm_name, class_gram, directive, links, marks, name_of_test_set, network_name,
@@ -615,7 +615,7 @@ def index_runs(chapter: str, runs: Iterable[Run]) -> dict[tuple, Run]:
     found: dict[tuple, Run] = {}
     for run in runs:
         spec = run.spec
-        if isinstance(spec, Student) and spec.teacher.recipe.epochs:
+        if is_taught(spec):
             place = (spec.model, spec.reduction, spec.teacher.augmentations, spec.augmentations, spec.seed)
         elif isinstance(spec, Teacher) and chapter == "teachers":
             place = ("teacher", None, spec.augmentations, None, spec.seed)

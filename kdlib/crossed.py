@@ -1,4 +1,4 @@
-"""Arms that are cropped and flipped first: is what cutting and mixing do the same on top of that?
+"""Arms that are cropped and flipped first: do cutting and mixing do the same on top of that as they do alone?
 
 The accuracies that the paper prints suggest that its CutMix teacher was cropped and flipped as well, and that its MixUp
 and Cutout teachers were not. Here each of these arms stands alone and crossed with crop and flip. Nothing is trained
@@ -10,19 +10,19 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from kdlib import runs, study
+from kdlib import paper, runs, study
 from kdlib.editions import as_profile, other_size
-from kdlib.runs import Run
+from kdlib.runs import Run, is_taught
 from kdlib.study import STANDARD, Settings
 from kdlib.tables import (
-    ACCURACY, BASELINE, Groups, Markdown, arm_name, clearly, compare, differences, loss_name, network_name, of_one_seed,
-    reduced, reductions, sizes, students_by_arm, teachers_by_arm,
+    ACCURACY, BASELINE, PAPER_SETS, Groups, Markdown, arm_name, cautions, clearly, compare, differences, loss_name,
+    network_name, ours, reduced, reductions, sizes, students_by_arm, teachers_by_arm,
 )  # fmt: skip
 
 ALONE, CROSSED = "alone", "with crop and flip"
-# What the arms of each side are compared with, and how such a difference is called.
-STARTS = {ALONE: BASELINE, CROSSED: STANDARD}
-DIFFERENCES = {ALONE: "alone, less none", CROSSED: "with crop and flip, less crop and flip"}
+STARTS = {ALONE: BASELINE, CROSSED: STANDARD}  # what the arms of each side are compared with
+DIFFERENCES = {ALONE: "alone, less none", CROSSED: "with crop and flip, less it alone"}
+CHANGE = "second less first"
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,19 @@ class Crossing:
 def stored(own: Settings, chapter: str) -> Crossing | None:
     """Those of an edition, else of the edition of another size; None where neither has them all.
 
-    `own` are settings of `chapter`, which the other edition is asked with as well: so it has the same part of its own
-    seeds and students. Settings of a reader's have no edition of another size.
+    `own` are the settings of `chapter`; the other edition is asked for its own of the same chapter. A reader's settings
+    have no edition of another size. There is nothing to compare without the arm without augmentation and one that cuts
+    or mixes.
     """
     asked = [own]
     if as_profile({chapter: own}) and (other := other_size({chapter: own})):
         asked.append(study.settings(chapter, other))
     for settings in asked:
-        sides = (settings, study.crossed(settings))
-        teachers, students = (
-            list(dict.fromkeys(spec for side in sides for spec in specs(side)))
-            for specs in (study.teachers, study.students)
-        )
+        both = (settings, study.crossed(settings))
+        if () not in settings.augmentations or len(both[1].augmentations) < 2:
+            continue
+        teachers = list(dict.fromkeys(spec for side in both for spec in study.teachers(side)))
+        students = list(dict.fromkeys(spec for side in both for spec in study.students(side) if is_taught(spec)))
         found = Crossing(settings, runs.stored(teachers), runs.stored(students))
         if (len(found.teachers), len(found.students)) == (len(teachers), len(students)):
             return found
@@ -58,7 +59,7 @@ def stored(own: Settings, chapter: str) -> Crossing | None:
 def about(found: Crossing | None) -> Markdown:
     """Whose runs these are, in words."""
     if found is None:
-        return Markdown("No edition here has these runs yet.")
+        return Markdown("For the settings of this page no such runs are stored here.")
     shown = [*found.teachers, *found.students]
     return Markdown(f"These are runs of the profile `{found.settings.profile}`: {sizes(shown)}.{reduced(shown)}")
 
@@ -93,8 +94,8 @@ def accuracies(found: Crossing, model: str) -> pd.DataFrame:
 def effects(found: Crossing, model: str) -> pd.DataFrame:
     """What cutting and mixing do on each side: accuracy less that of no augmentation, or of crop and flip alone.
 
-    Intervals are widened for the number of differences: of the teachers, and of the students under all forms of the
-    loss together.
+    And whether that is another thing: the second of these differences less the first. Intervals are widened for the
+    number of differences: of the teachers, and of the students under all forms of the loss together.
     """
     frames = []
     for network in ("teacher", model):
@@ -104,37 +105,33 @@ def effects(found: Crossing, model: str) -> pd.DataFrame:
                 continue
             for side, by_arm in of_network.items():
                 groups |= {(form, side, arm): group for arm, group in by_arm.items()}
-                pairs |= {
-                    (form, arm, DIFFERENCES[side]): ((form, side, arm), (form, side, STARTS[side]))
-                    for arm in by_arm
-                    if arm != STARTS[side]
-                }
+            for arm in of_network[ALONE]:
+                if arm != BASELINE:
+                    alone, crossed = (((form, side, arm), (form, side, start)) for side, start in STARTS.items())
+                    pairs |= {
+                        (form, arm, DIFFERENCES[ALONE]): alone,
+                        (form, arm, DIFFERENCES[CROSSED]): crossed,
+                        (form, arm, CHANGE): crossed + alone,
+                    }
         frames.append(differences(groups, pairs).assign(network=network))
     return pd.concat(frames, ignore_index=True)
 
 
 def beside_paper(frame: pd.DataFrame) -> Markdown:
-    """The teachers of `accuracies` less the one with crop and flip alone, the paper's and ours, in points.
-
-    Nothing where the paper's are of other data.
-    """
-    teachers = frame[frame["network"] == "teacher"].set_index(["variant", "arm"])
-    if teachers["difference"].isna().all():
-        return Markdown()
-    start = teachers.loc[CROSSED, STANDARD]
-    said = ["Points of accuracy between each teacher and the one with crop and flip alone:", ""]
-    for arm in teachers.loc[ALONE].index.drop(BASELINE):
-        alone, crossed = teachers.loc[ALONE, arm], teachers.loc[CROSSED, arm]
-        said.append(
-            f"- {arm_name(arm)}: the paper's {_points(alone['paper'] - start['paper'])}, ours "
-            f"{_points(alone['ours'] - start['ours'])} alone and {_points(crossed['ours'] - start['ours'])} with crop "
-            "and flip."
-        )
-    return Markdown("\n".join(said))
+    """What the arms of `effects` do to teachers on top of crop and flip, ours beside the paper's; nothing without its."""
+    published = paper.load().query("table == 1 and role == 'teacher' and test_set == 'cifar10' and metric == 'accuracy'")
+    accuracy = published.set_index("model")["value"]
+    rows = frame[(frame["network"] == "teacher") & (frame["variant"] == DIFFERENCES[CROSSED])]
+    told = [
+        f"{arm_name(row['arm'])} {ours(row)} (the paper's {_signed(accuracy[row['arm']] - accuracy[STANDARD])})"
+        for _, row in rows.iterrows()
+        if row["test_set"] == PAPER_SETS["cifar10"] and row["arm"] in accuracy
+    ]
+    return Markdown(f"Teachers' accuracy less that of crop and flip alone: {'; '.join(told)}." if told else "")
 
 
-def _points(difference: float) -> str:
-    return f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def in_words(frame: pd.DataFrame) -> Markdown:
@@ -142,6 +139,9 @@ def in_words(frame: pd.DataFrame) -> Markdown:
     said = []
     for (network, form), rows in frame.groupby(["network", "loss"], sort=False):
         who = "Teachers" if network == "teacher" else f"{network_name(network)} students under {loss_name(form)}"
-        alone, crossed = (clearly(rows[rows["variant"] == name]) for name in DIFFERENCES.values())
-        said.append(f"{who}: beside no augmentation {alone}; on top of crop and flip, and beside it, {crossed}.")
-    return Markdown("\n".join(f"- {sentence}" for sentence in [*said, *of_one_seed(frame)]))
+        alone, crossed, change = (clearly(rows[rows["variant"] == name]) for name in (*DIFFERENCES.values(), CHANGE))
+        said.append(
+            f"{who}: compared with no augmentation, {alone}; with crop and flip, compared with it alone, {crossed}; the "
+            f"second difference less the first, {change}."
+        )
+    return Markdown("\n".join(f"- {sentence}" for sentence in [*said, *cautions(frame)]))

@@ -12,7 +12,8 @@ A run is a folder `<key>` in the run store (`KDLIB_RUNS`, or `runs/` beside this
     weights.safetensors of a network trained on labels, for students that augment their images
 
 The last three may be missing: only figures and claims on the latent space, and students that are still to be trained,
-need them. Weights are not committed, the other two only of CIFAR-10's trained teachers.
+need them. Weights are not committed, the other two only of CIFAR-10's trained teachers under the arms of the study, and
+logits of reduced ones for one seed.
 """
 
 import contextlib
@@ -109,6 +110,11 @@ class Student:
 
 
 Spec = Teacher | Student
+
+
+def is_taught(spec: Spec) -> bool:
+    """Whether a network learns from a teacher that was trained."""
+    return isinstance(spec, Student) and spec.teacher.recipe.epochs > 0
 
 
 def check_network(spec: Spec) -> None:
@@ -225,7 +231,10 @@ def write_packed(path: Path, logits: np.ndarray) -> None:
 
 def read_packed(path: Path) -> np.ndarray:
     """The array of `write_packed`. It is unpacked whole, since checksums stand at the end."""
-    return np.load(io.BytesIO(lzma.decompress(path.read_bytes())), allow_pickle=False)
+    logits = np.load(io.BytesIO(lzma.decompress(path.read_bytes())), allow_pickle=False)
+    if logits.ndim != 2 or logits.dtype != np.float16:
+        raise ValueError(f"it holds {logits.dtype} of shape {logits.shape}, no float16 logits")
+    return logits
 
 
 def check_archive(path: Path, arrays: Iterable[str]) -> None:
@@ -320,8 +329,8 @@ class Run:
         path = self.folder / name
         if not path.is_file():
             raise RunError(
-                f"{path} is missing, and {who} need it: to train that run again, delete its folder, or set KDLIB_RUNS "
-                f"to another store"
+                f"{path} is missing, and {who} need it (not every seed's is published): to train that run again, delete "
+                f"its folder, or set KDLIB_RUNS to another store"
             )
 
     def network(self) -> models.Classifier:

@@ -22,7 +22,7 @@ import pandas as pd
 
 from kdlib import KdlibError, augment, metrics, paper, stats
 from kdlib.models import FULL_WIDTH
-from kdlib.runs import Run, Spec, Student, Teacher, human_ceiling, mark
+from kdlib.runs import Run, Spec, Student, Teacher, human_ceiling, is_taught, mark
 from kdlib.study import Settings
 
 LABELS = ("test_set", "network", "loss", "by", "metric", "arm", "variant")
@@ -146,7 +146,7 @@ def students_by_arm(
     found = []
     for run in runs:
         spec = run.spec
-        if not isinstance(spec, Student) or spec.model != model or spec.reduction != reduction or not _taught(spec):
+        if not is_taught(spec) or spec.model != model or spec.reduction != reduction:
             continue
         of, own = spec.teacher.augmentations, spec.augmentations
         if own == {"teacher": (), "student": own if of == () else None, "both": of}[augmented]:
@@ -159,7 +159,7 @@ def controls(runs: Iterable[Run], model: str, reduction: str) -> dict[str, list[
     found = []
     for run in runs:
         spec = run.spec
-        if isinstance(spec, Student) and (spec.model, spec.reduction) == (model, reduction) and not _taught(spec):
+        if isinstance(spec, Student) and (spec.model, spec.reduction) == (model, reduction) and not is_taught(spec):
             found.append(("random", run))
     found += [("alone", run) for run in without_teacher(runs, model).get(BASELINE, [])]
     return _grouped(found)
@@ -183,11 +183,7 @@ def networks(n: int, runs: Iterable[Run]) -> list[str]:
 
 def is_control(run: Run) -> bool:
     """Whether a run is a network without a teacher, or the student of a random one."""
-    return isinstance(run.spec, Teacher) or not _taught(run.spec)
-
-
-def _taught(spec: Student) -> bool:
-    return spec.teacher.recipe.epochs > 0
+    return not is_taught(run.spec)
 
 
 def _grouped(pairs: Iterable[tuple[str, Run]]) -> dict[str, list[Run]]:
@@ -653,9 +649,9 @@ def _among(found: Mapping[str, Groups], pairs: Mapping[Any, tuple[Any, Any]]) ->
 
 
 def differences(
-    groups: Mapping[Any, Sequence[Run]], pairs: Mapping[tuple[str, str, str], tuple[Any, Any]]
+    groups: Mapping[Any, Sequence[Run]], pairs: Mapping[tuple[str, str, str], tuple[Any, ...]]
 ) -> pd.DataFrame:
-    """A row for each form of the loss, arm and variant: accuracy of the first of its two groups less the second's.
+    """A row for each form of the loss, arm and variant: the difference of its groups, as `paired_accuracy` takes them.
 
     Intervals are widened for the number of differences; one that several rows have is one. `devices` says on what the
     networks of a row were trained, `one_device` whether it was the same kind.
@@ -679,8 +675,10 @@ def differences(
     return pd.DataFrame(rows)
 
 
-def paired_accuracy(by_arm: Mapping[Any, Sequence[Run]], pairs: Sequence[tuple[Any, Any]]) -> list[stats.Interval]:
+def paired_accuracy(by_arm: Mapping[Any, Sequence[Run]], pairs: Sequence[tuple[Any, ...]]) -> list[stats.Interval]:
     """Accuracy of the first arm of each pair less that of the second, within a seed and on the same images.
+
+    Four arms are two pairs: the difference of the first less that of the second.
 
     The intervals are from the hierarchical bootstrap of `kdlib.stats`, with the spread over seeds pooled over all
     arms, and widened for the number of pairs. Raises `TableError` where no seed has every arm.
@@ -695,7 +693,10 @@ def paired_accuracy(by_arm: Mapping[Any, Sequence[Run]], pairs: Sequence[tuple[A
     values, drawn = stats.resample_images(correct)
     shape = (len(by_arm), len(seeds), 1)
     arms = stats.arms(values.reshape(shape), drawn.reshape(len(drawn), *shape))
-    weights = [np.array([[(arm == first) - (arm == second)] for arm in by_arm], dtype=float) for first, second in pairs]
+    weights = [
+        np.array([[sum(sign for sign, one in zip((1.0, -1.0, -1.0, 1.0), pair) if one == arm)] for arm in by_arm])
+        for pair in pairs
+    ]
     return [arms.contrast(one, comparisons=len(pairs)) for one in weights]
 
 
@@ -938,7 +939,7 @@ def _shown(column: str, value: str) -> str:
     if column == "network":
         return network_name(value)
     if column == "loss":
-        return VARIANT_NAMES.get(value, value)
+        return VARIANT_NAMES.get(value, value) if value else MISSING  # teachers learn under none of its forms
     return {"true": "by label", "predicted": "by prediction"}[value] if column == "by" else value
 
 
@@ -1043,17 +1044,12 @@ def teachers_effect_in_words(frame: pd.DataFrame, model: str) -> Markdown:
             f"Under {loss_name(form)}, {network_name(model)} students of augmented teachers are, beside the baseline "
             f"teacher's, {'; '.join(clauses)}."
         )
-    return Markdown("\n".join(f"- {sentence}" for sentence in [*said, *of_one_seed(frame)]))
+    return Markdown("\n".join(f"- {sentence}" for sentence in [*said, *cautions(frame)]))
 
 
 def augmentations_effect_in_words(frame: pd.DataFrame, model: str) -> Markdown:
-    """Whether augmentation needs a teacher to do what it does, and what distillation adds, by intervals.
-
-    Of networks from different devices nothing is said to be clear: these draw other random numbers from one seed, and
-    intervals over images know nothing of it.
-    """
+    """Whether augmentation needs a teacher to do what it does, and what distillation adds, by intervals."""
     said = []
-    mixed = frame[~frame["one_device"]]
     for form, by_form in frame[frame["one_device"]].groupby("loss", sort=False):
         found = {variant: clearly(rows) for variant, rows in by_form.groupby("variant", sort=False)}
         if set(by_form[by_form["variant"] == "teacher, augmented alike"]["arm"]) == {BASELINE}:
@@ -1068,15 +1064,7 @@ def augmentations_effect_in_words(frame: pd.DataFrame, model: str) -> Markdown:
             if variant in found
         ]
         said.append(f"Under {loss_name(form)}, {'; '.join(clauses)}.")
-    said += of_one_seed(frame)
-    if len(mixed):
-        said.append(
-            f"Some of these networks were trained on other machines than those that they are compared with "
-            f"({'; '.join(dict.fromkeys(mixed['devices']))}), which draw other random numbers from a seed: "
-            f"{'; '.join(_which(mixed))}. Such a difference is as uncertain as one between two seeds, and it is "
-            "not called clear above."
-        )
-    return Markdown("\n".join(f"- {sentence}" for sentence in said))
+    return Markdown("\n".join(f"- {sentence}" for sentence in [*said, *cautions(frame)]))
 
 
 def _which(frame: pd.DataFrame) -> list[str]:
@@ -1085,15 +1073,28 @@ def _which(frame: pd.DataFrame) -> list[str]:
     return [f"*{variant}* ({listing(dict.fromkeys(map(arm_name, arms)))})" for variant, arms in by_variant]
 
 
-def of_one_seed(frame: pd.DataFrame) -> list[str]:
-    """What has to be known of intervals where no difference has more than one seed."""
+def cautions(frame: pd.DataFrame) -> list[str]:
+    """What has to be known of the intervals of differences where there is one seed, or more than one kind of device."""
+    said = []
     if len(frame) and frame["n"].max() == 1:
-        return ["These are differences of one seed: their intervals cover other test images, not another training."]
-    return []
+        said.append("These are differences of one seed: their intervals cover other test images, not another training.")
+    if len(frame) and len(mixed := frame[~frame["one_device"]]):
+        said.append(
+            f"Some of these networks were trained on other machines than those that they are compared with "
+            f"({'; '.join(dict.fromkeys(mixed['devices']))}), which draw other random numbers from a seed: "
+            f"{'; '.join(_which(mixed))}. Such a difference is as uncertain as one between two seeds, and it is "
+            "not called clear above."
+        )
+    return said
 
 
 def clearly(rows: pd.DataFrame) -> str:
-    """With which arms a difference is clear of zero, by its interval."""
+    """With which arms a difference is clear of zero, by its interval.
+
+    Between networks from different kinds of devices none is: these draw other random numbers from one seed, and
+    intervals over images know nothing of it.
+    """
+    rows = rows[rows["one_device"]]
     worse, better = rows[rows["high"] < 0], rows[rows["low"] > 0]
     found = [
         f"clearly {word} {listing(_with_arm(arm) for arm in some['arm'])}"
@@ -1332,7 +1333,7 @@ def all_runs(runs: Sequence[Run]) -> Markdown:
         rows.append(
             {
                 "run": run.key,
-                "teacher's images": (augment.label(of.augmentations) if _taught(spec) else "random") if of else "",
+                "teacher's images": (augment.label(of.augmentations) if is_taught(spec) else "random") if of else "",
                 "own images": augment.label(spec.augmentations),
                 "loss": spec.reduction if of else "",
                 "seed": spec.seed,

@@ -7,7 +7,7 @@ import pytest
 from test_tables import made, row
 
 from kdlib import crossed, paper, runs, study, tables
-from kdlib.crossed import ALONE, CROSSED, DIFFERENCES
+from kdlib.crossed import ALONE, CHANGE, CROSSED, DIFFERENCES
 
 
 def every_run(settings):
@@ -60,8 +60,28 @@ def test_settings_of_a_readers_and_other_data_have_no_edition_of_another_size(st
     assert crossed.stored(study.settings("ablation", "demo"), "ablation") is None
 
 
+ARMS = {
+    "nothing to cross": ["none"],
+    "nothing that cuts or mixes": ["none", "crop_flip"],
+    "no start": ["crop_flip"],
+    "no start on one side": ["crop_flip", "mixup", "crop_flip+mixup"],
+}
+
+
+@pytest.mark.parametrize("arms", ARMS.values(), ids=ARMS)
+def test_arms_without_a_comparison_show_nothing(store, arms):
+    settings = study.settings("ablation", "paper", augmentations=arms)
+    store |= every_run(settings)
+    assert crossed.stored(settings, "ablation") is None
+
+
+def test_controls_may_be_missing(store, full):
+    store |= {spec: run for spec, run in every_run(full).items() if runs.is_taught(spec) or spec.model == "resnet18"}
+    assert crossed.stored(full, "ablation").settings == full
+
+
 def test_it_is_said_whose_runs_these_are(store, full):
-    assert "No edition here has these runs" in crossed.about(None)
+    assert "no such runs are stored" in crossed.about(None)
     reduced = study.settings("ablation", "cpu")
     store |= every_run(reduced)
     said = crossed.about(crossed.stored(full, "ablation"))
@@ -79,8 +99,7 @@ def accuracy(found, network, arm, form=None):
 
 
 def is_student(spec, names, form):
-    taught = isinstance(spec, runs.Student) and spec.teacher.recipe.epochs > 0
-    return taught and (spec.teacher.augmentations, spec.reduction) == (names, form)
+    return runs.is_taught(spec) and (spec.teacher.augmentations, spec.reduction) == (names, form)
 
 
 def test_either_side_stands_beside_the_papers_one(crossing):
@@ -100,12 +119,18 @@ def test_either_side_stands_beside_the_papers_one(crossing):
 
 def test_each_side_has_its_own_starting_point(crossing):
     frame = crossed.effects(crossing, "lenet")
-    assert len(frame) == 2 * 3 + 2 * 2 * 3
+    assert len(frame) == 3 * 3 + 2 * 3 * 3
     for role, form in (("teacher", None), ("lenet", "batchmean"), ("lenet", "mean")):
-        for side, arm, start in ((ALONE, "mixup", "none"), (CROSSED, "crop_flip+mixup", "crop_flip")):
-            found = row(frame, network=role, loss=form or "", arm="mixup", variant=DIFFERENCES[side])
-            expected = accuracy(crossing, role, arm, form) - accuracy(crossing, role, start, form)
-            assert found["ours"] == pytest.approx(expected) and found["low"] < found["ours"] < found["high"]
+        expected = {
+            DIFFERENCES[side]: accuracy(crossing, role, arm, form) - accuracy(crossing, role, start, form)
+            for side, arm, start in ((ALONE, "mixup", "none"), (CROSSED, "crop_flip+mixup", "crop_flip"))
+        }
+        expected[CHANGE] = expected[DIFFERENCES[CROSSED]] - expected[DIFFERENCES[ALONE]]
+        for variant, value in expected.items():
+            found = row(frame, network=role, loss=form or "", arm="mixup", variant=variant)
+            assert found["ours"] == pytest.approx(value) and found["low"] < found["ours"] < found["high"]
+        widths = frame[frame["network"] == role].assign(width=frame["high"] - frame["low"]).groupby("variant")["width"]
+        assert widths.mean()[CHANGE] > widths.mean()[DIFFERENCES[ALONE]]  # of four networks, not of two
 
 
 def test_intervals_are_widened_for_teachers_and_for_students_apart(crossing, monkeypatch):
@@ -113,35 +138,43 @@ def test_intervals_are_widened_for_teachers_and_for_students_apart(crossing, mon
     paired = tables.paired_accuracy
     monkeypatch.setattr(tables, "paired_accuracy", lambda *given: asked.append(given) or paired(*given))
     crossed.effects(crossing, "lenet")
-    assert [len(pairs) for _, pairs in asked] == [6, 12]
+    assert [len(pairs) for _, pairs in asked] == [9, 18]
 
 
 def test_clear_differences_are_told_by_side(crossing):
     frame = crossed.effects(crossing, "lenet")
-    on_top = frame["variant"].eq(DIFFERENCES[CROSSED])
-    up, down = ~on_top & frame["arm"].eq("cutout"), on_top & frame["arm"].ne("cutout")
+    up = (frame["variant"] == DIFFERENCES[ALONE]) & (frame["arm"] == "cutout")
+    down = (frame["variant"] == DIFFERENCES[CROSSED]) & (frame["arm"] != "cutout")
     frame = frame.assign(low=np.where(up, 0.1, -0.2), high=np.where(down, -0.1, 0.2))
     said = crossed.in_words(frame).splitlines()
     assert said[0] == (
-        "- Teachers: beside no augmentation clearly better with Cutout; on top of crop and flip, and beside it, "
-        "clearly worse with MixUp and with CutMix."
+        "- Teachers: compared with no augmentation, clearly better with Cutout; with crop and flip, compared with it "
+        "alone, clearly worse with MixUp and with CutMix; the second difference less the first, neither clearly better "
+        "nor worse."
     )
     assert said[1].startswith("- LeNet students under the formula's loss: ") and len(said) == 4
     assert "one seed" in said[-1]
+    elsewhere = frame.assign(one_device=frame["variant"] == DIFFERENCES[ALONE], devices="a CPU and a GPU")
+    said = crossed.in_words(elsewhere)
+    assert "clearly better with Cutout; with crop and flip, compared with it alone, neither clearly" in said
+    assert "(a CPU and a GPU), which draw other random numbers" in said
 
 
-def test_the_papers_order_stands_beside_ours_of_either_side(crossing):
-    frame = crossed.accuracies(crossing, "lenet")
-    start = row(frame, network="teacher", arm="crop_flip")
-    alone, both = (row(frame, network="teacher", arm="cutmix", variant=side) for side in (ALONE, CROSSED))
-    expected = [
-        f"{100 * (one - other):+.1f}".replace("-", "−")
-        for one, other in (
-            (alone["paper"], start["paper"]), (alone["ours"], start["ours"]), (both["ours"], start["ours"])
-        )
-    ]
-    said = crossed.beside_paper(frame).splitlines()
-    assert len(said) == 2 + 3
-    papers, ours, crossed_ours = expected
-    assert said[-1] == f"- CutMix: the paper's {papers}, ours {ours} alone and {crossed_ours} with crop and flip."
-    assert crossed.beside_paper(frame.assign(difference=np.nan)) == ""
+def test_what_an_arm_does_to_teachers_on_top_of_crop_and_flip_stands_beside_the_papers(crossing):
+    frame = crossed.effects(crossing, "lenet")
+    mine = row(frame, network="teacher", arm="cutmix", variant=DIFFERENCES[CROSSED])
+    cutmix, standard = (paper.value(1, arm, "teacher", "cifar10", "accuracy") for arm in ("cutmix", "crop_flip"))
+    said = crossed.beside_paper(frame)
+    assert f"CutMix {tables.ours(mine)} (the paper's +{cutmix - standard:.3f})." in said and said.count("(") == 3
+    assert crossed.beside_paper(frame.assign(test_set="digits")) == ""
+    own = frame.assign(arm=frame["arm"].replace("mixup", "my own"))
+    assert crossed.beside_paper(own).count("(") == 2
+
+
+def test_the_tables_can_be_read(crossing):
+    shown = tables.render(crossed.accuracies(crossing, "lenet"), "Both.", "tab-crossed")
+    assert "| Network | Loss | Augmentation | Paper | Ours, alone | Diff. | Ours, with crop and flip | Diff. |" in shown
+    assert shown.count("| teacher | – | none (baseline) |") == 1 and "not run" not in shown and "ours |" not in shown
+    shown = tables.render(crossed.effects(crossing, "lenet"), "Effects.", "tab-crossed-effects")
+    header = "| Alone, less none | With crop and flip, less it alone | Second less first | n | Runs |"
+    assert header in shown and "| LeNet | formula | Cutout |" in shown

@@ -21,7 +21,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from kdlib import KdlibError, data, metrics, models, runs, train
+from kdlib import KdlibError, data, metrics, models, runs, study, train
 from kdlib.runs import Run, RunError, Student, Teacher
 from kdlib.train import Recipe
 
@@ -576,6 +576,13 @@ def test_content_that_is_not_the_runs_is_named_in_one_sentence(filled, no_traini
     check_refusal(filled, path, TEACHER)
 
 
+@pytest.mark.parametrize("array", [np.zeros((3, 10), np.float32), np.zeros(30, np.float16)])
+def test_packed_numbers_that_are_no_logits_are_named(filled, no_training, array):
+    path = filled / KEYS[0] / "train_logits.npy.xz"
+    runs.write_packed(path, array)
+    check_refusal(filled, path, TEACHER)
+
+
 @pytest.mark.parametrize("name, array", [("predictions.npz", "test_logits"), ("latent.npz", "components")])
 def test_an_archive_that_lacks_its_array_is_named(filled, no_training, name, array):
     path = filled / KEYS[0] / name
@@ -785,13 +792,13 @@ def test_the_committed_runs_are_small_and_hold_no_weights(committed):
     assert {path.suffix for path in committed} == {".json", ".csv", ".npz", ".xz"}
 
 
-def test_new_students_can_learn_from_the_committed_teachers_of_cifar10(committed, monkeypatch):
+@pytest.mark.parametrize("profile", ["cpu", "paper"])
+def test_new_students_can_learn_from_the_committed_teachers_of_cifar10(committed, monkeypatch, profile):
+    """Of the reduced ones, from those of the first seed."""
     monkeypatch.delenv("KDLIB_RUNS", raising=False)
-    specs = dict.fromkeys(runs.find(path.parent.name).spec for path in committed if path.name == "metrics.json")
-    teachers = {one.teacher for one in specs if isinstance(one, Student) and one.dataset == "cifar10"}
-    assert len(teachers) >= 6  # five arms and a random one
-    trained = {one: ROOT / "runs" / runs.key(one) for one in teachers if one.recipe.epochs}
-    taught_from = [folder for one, folder in trained.items() if one.width == 64 or one.seed == 0]
-    assert {folder / runs.TRAIN_LOGITS for folder in taught_from} <= set(committed)
+    teachers = study.teachers(study.settings("teachers", profile))
+    folders = {spec: ROOT / "runs" / runs.key(spec) for spec in teachers}
+    teaching = [folder for spec, folder in folders.items() if profile == "paper" or spec.seed == 0]
+    assert len(teachers) == 2 * 5 and {folder / runs.TRAIN_LOGITS for folder in teaching} <= set(committed)
     # What the figure of the latent space, and the claim on it, need of them without the data.
-    assert {folder / runs.LATENT for folder in trained.values()} <= set(committed)
+    assert {folder / runs.LATENT for folder in folders.values()} <= set(committed)

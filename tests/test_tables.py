@@ -567,6 +567,17 @@ def test_nothing_is_called_clear_between_networks_of_different_machines(moved):
     assert "differences of one seed" not in tables.augmentations_effect_in_words(same, "lenet")
 
 
+def test_two_pairs_are_the_difference_of_their_differences(moved):
+    by_arm = tables.students_by_arm(moved.students, "lenet", "mean", "student")
+    score = {arm: np.mean([run.metrics["test"]["accuracy"] for run in group]) for arm, group in by_arm.items()}
+    pairs = [("cutmix", "none"), ("mixup", "cutout"), ("cutmix", "none", "mixup", "cutout"), ("mixup", "mixup")]
+    first, second, both, nothing = tables.paired_accuracy(by_arm, pairs)
+    assert first.mean == pytest.approx(score["cutmix"] - score["none"])
+    assert second.mean == pytest.approx(score["mixup"] - score["cutout"])
+    assert both.mean == pytest.approx(first.mean - second.mean) and both.low < both.mean < both.high
+    assert nothing[:3] == (0, 0, 0)
+
+
 def test_what_augmentation_does_is_told_in_words(moved):
     frame = tables.augmentations_effect(moved.students, "lenet")
     up = frame["variant"].eq("augmentation, no teacher") & frame["arm"].isin(["cutout", "cutmix"])
