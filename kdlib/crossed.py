@@ -61,7 +61,7 @@ def about(found: Crossing | None) -> Markdown:
     if found is None:
         return Markdown("For the settings of this page no such runs are stored here.")
     shown = [*found.teachers, *found.students]
-    return Markdown(f"These are runs of the profile `{found.settings.profile}`: {sizes(shown)}.{reduced(shown)}")
+    return Markdown(f"These are runs of the profile `{found.settings.profile}`.{reduced(shown) or f' {sizes(shown)}.'}")
 
 
 def sides(found: Crossing, model: str) -> dict[tuple[str, str], dict[str, Groups]]:

@@ -789,7 +789,7 @@ def render(frame: pd.DataFrame, caption: str, name: str) -> Markdown:
             if beside_paper:
                 cells.append(difference(row))
         cells.append(" / ".join(dict.fromkeys(str(count) for count in rows["n"])))
-        cells.append(f"{NO_BREAK}/{NO_BREAK}".join(dict.fromkeys(map(links, rows["runs"]))))
+        cells.append(_links_once(rows["runs"]))
         body.append(cells)
     align = [":---"] * len(labels) + ["---:"] * (len(header) - len(labels))
     # What repeats another column, what rounds, and what says nothing of any row.
@@ -847,6 +847,16 @@ def links(marks: str) -> str:
     '[0](run:s0-3fa9c1d2), [12](run:s12-0123abcd)'
     """
     return f",{NO_BREAK}".join(f"[{one.partition('-')[0][1:]}](run:{one})" for one in marks.split()) or MISSING
+
+
+def _links_once(of_variants: Iterable[str]) -> str:
+    """The links of a row, variant by variant, each run where it is met first."""
+    shown, parts = set(), []
+    for found in of_variants:
+        if new := [one for one in found.split() if one not in shown]:
+            parts.append(links(" ".join(new)))
+            shown.update(new)
+    return f"{NO_BREAK}/{NO_BREAK}".join(parts) or MISSING
 
 
 def ours(row: pd.Series | None) -> str:

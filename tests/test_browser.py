@@ -121,6 +121,23 @@ def test_the_theme_switch_works_and_the_choice_stays(site, open_page, device):
     assert faults == []
 
 
+@pytest.mark.parametrize("width", [1200, 1280, 1439, 1440])
+def test_the_text_stays_in_the_window_when_the_list_of_pages_is_hidden(site, browser, width):
+    context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
+    page = context.new_page()
+    page.goto((site / "background.html").as_uri())
+    shown, hidden = [], []
+    for found in (shown, hidden):
+        found += page.evaluate("['.bd-sidebar-primary', '.bd-main'].map("
+                               "one => document.querySelector(one).getBoundingClientRect().left)")  # fmt: skip
+        page.locator("button.primary-toggle:visible").click()
+        page.wait_for_timeout(600)  # the theme moves it in a quarter of a second
+    context.close()
+    edge = max(0, (width - 1408) / 2)  # the theme's pages are no wider
+    assert shown[0] == pytest.approx(edge, abs=1) and shown[1] > 200
+    assert hidden[0] < -150 and hidden[1] == pytest.approx(edge, abs=1)
+
+
 FAULTS = {
     "wide": ("<p style='width: 2000px'>wide</p>", layout_faults, "scrolls sideways"),
     "cut off": ("<div style='overflow: hidden'><p style='width: 2000px'>wide</p></div>", layout_faults, "cut off"),
