@@ -36,7 +36,7 @@ from kdlib import KdlibError, metrics, paper, stats
 from kdlib.runs import Run, Teacher, is_taught
 from kdlib.stats import Interval, Quantity
 from kdlib.tables import (
-    NO_BREAK, Markdown, arm_name, class_gram, directive, links, marks, name_of_test_set, network_name,
+    NO_BREAK, Markdown, arm_name, class_gram, directive, links, marks, minus, name_of_test_set, network_name,
 )  # fmt: skip
 
 REDUCTIONS = {"batchmean": "as the paper writes the loss", "mean": "as the released code computes it"}
@@ -851,4 +851,4 @@ def shown_expectation(effect: Effect) -> str:
 
 
 def signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
+    return minus(f"{value:+.3f}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from kdlib import paper, runs, study
+from kdlib.claims import signed
 from kdlib.editions import as_profile, other_size
 from kdlib.runs import Run, is_taught
 from kdlib.study import STANDARD, Settings
@@ -118,20 +119,16 @@ def effects(found: Crossing, model: str) -> pd.DataFrame:
 
 
 def beside_paper(frame: pd.DataFrame) -> Markdown:
-    """What the arms of `effects` do to teachers on top of crop and flip, ours beside the paper's; nothing without its."""
-    published = paper.load().query("table == 1 and role == 'teacher' and test_set == 'cifar10' and metric == 'accuracy'")
-    accuracy = published.set_index("model")["value"]
+    """What arms do to teachers on top of crop and flip, by `effects`, and in the paper; nothing on data that it lacks."""
+    teachers = paper.load().query("table == 1 and role == 'teacher' and test_set == 'cifar10'")
+    accuracy = teachers[teachers["metric"] == "accuracy"].set_index("model")["value"]
     rows = frame[(frame["network"] == "teacher") & (frame["variant"] == DIFFERENCES[CROSSED])]
     told = [
-        f"{arm_name(row['arm'])} {ours(row)} (the paper's {_signed(accuracy[row['arm']] - accuracy[STANDARD])})"
+        f"{arm_name(row['arm'])} {ours(row)} (the paper's {signed(accuracy[row['arm']] - accuracy[STANDARD])})"
         for _, row in rows.iterrows()
         if row["test_set"] == PAPER_SETS["cifar10"] and row["arm"] in accuracy
     ]
     return Markdown(f"Teachers' accuracy less that of crop and flip alone: {'; '.join(told)}." if told else "")
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def in_words(frame: pd.DataFrame) -> Markdown:
@@ -141,7 +138,7 @@ def in_words(frame: pd.DataFrame) -> Markdown:
         who = "Teachers" if network == "teacher" else f"{network_name(network)} students under {loss_name(form)}"
         alone, crossed, change = (clearly(rows[rows["variant"] == name]) for name in (*DIFFERENCES.values(), CHANGE))
         said.append(
-            f"{who}: compared with no augmentation, {alone}; with crop and flip, compared with it alone, {crossed}; the "
-            f"second difference less the first, {change}."
+            f"{who}: compared with no augmentation, {alone}; with crop and flip, compared with it alone, {crossed}; "
+            f"the second difference less the first, {change}."
         )
     return Markdown("\n".join(f"- {sentence}" for sentence in [*said, *cautions(frame)]))

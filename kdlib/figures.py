@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits
 
 from kdlib import augment, data, metrics, paper, stats, tables
 from kdlib.runs import TSNE_CLASSES, Run
-from kdlib.tables import Markdown, arm_name, loss_name, network_name, name_of_test_set
+from kdlib.tables import Markdown, arm_name, loss_name, minus, network_name, name_of_test_set
 
 GREY = "#4d4d4d"  # of axes and text
 # Okabe and Ito's colours, and Tol's for the crossed arms, the light ones darkened to 3:1 against white.
@@ -608,7 +608,7 @@ def spread(values: Sequence[float]) -> str:
     text = f"{np.mean(values):.2f}"
     if len(values) > 1:
         text += f" ({min(values):.2f} to {max(values):.2f})"
-    return text.replace("-", "−")
+    return minus(text)
 
 
 # ---------------------------------------------------------------- Figure 5: reliability

@@ -16,7 +16,7 @@ from kdlib.figures import GREY, Picture, canvas, colour, styled
 from kdlib.runs import Run
 from kdlib.stats import Interval
 from kdlib.tables import (
-    BASELINE, CONTROLS, SHORT_LOSSES, Markdown, arm_name, directive, listing, loss_name, network_name,
+    BASELINE, CONTROLS, SHORT_LOSSES, Markdown, arm_name, directive, listing, loss_name, minus, network_name,
 )  # fmt: skip
 
 HEADLINE = 4  # the claim that the paper's abstract makes of mixed samples
@@ -188,7 +188,7 @@ def points(interval: Interval) -> str:
 
 
 def shown(difference: float) -> str:
-    return f"{100 * difference:+.1f}".replace("-", "−")
+    return minus(f"{100 * difference:+.1f}")
 
 
 # ---------------------------------------------------------------- the figure and the table

@@ -329,8 +329,8 @@ class Run:
         path = self.folder / name
         if not path.is_file():
             raise RunError(
-                f"{path} is missing, and {who} need it (not every seed's is published): to train that run again, delete "
-                f"its folder, or set KDLIB_RUNS to another store"
+                f"{path} is missing, and {who} need it (not every seed's is published): to train that run again, "
+                f"delete its folder, or set KDLIB_RUNS to another store"
             )
 
     def network(self) -> models.Classifier:

@@ -781,7 +781,7 @@ def render(frame: pd.DataFrame, caption: str, name: str) -> Markdown:
         cells = [text if i >= new[0] else "" for i, text in enumerate(shown)]
         before = shown
         if beside_paper:
-            cells.append(_minus(first["printed"]) or MISSING)
+            cells.append(minus(first["printed"]) or MISSING)
         by_variant = rows.set_index("variant")
         for variant in variants:
             row = by_variant.loc[variant] if variant in by_variant.index else None
@@ -870,13 +870,13 @@ def ours(row: pd.Series | None) -> str:
     if row["absent"]:
         return row["absent"]
     d = int(row["digits"])
-    mean = _minus(f"{row['ours']:.{d}f}")
+    mean = minus(f"{row['ours']:.{d}f}")
     if np.isnan(row["low"]):
         return mean
     below, above = (round(abs(row[end] - row["ours"]), d) for end in ("low", "high"))
     if abs(above - below) < 1.5 * 10**-d:  # but for rounding
         return f"{mean}{NO_BREAK}±{NO_BREAK}{max(below, above):.{d}f}"
-    low, high = (_minus(f"{row[end]:.{d}f}") for end in ("low", "high"))
+    low, high = (minus(f"{row[end]:.{d}f}") for end in ("low", "high"))
     return f"{mean} [{low},{NO_BREAK}{high}]"
 
 
@@ -884,7 +884,7 @@ def difference(row: pd.Series | None) -> str:
     """Ours less the paper's, with its sign."""
     if row is None or np.isnan(row["difference"]):
         return MISSING
-    return _minus(f"{row['difference']:+.{int(row['digits'])}f}")
+    return minus(f"{row['difference']:+.{int(row['digits'])}f}")
 
 
 def note(frame: pd.DataFrame) -> str:
@@ -953,7 +953,8 @@ def _shown(column: str, value: str) -> str:
     return {"true": "by label", "predicted": "by prediction"}[value] if column == "by" else value
 
 
-def _minus(text: str) -> str:
+def minus(text: str) -> str:
+    """A number as text, with the sign that is as wide as a plus."""
     return text.replace("-", "−")
 
 
@@ -1008,7 +1009,7 @@ def levels(frame: pd.DataFrame) -> Markdown | None:
 
 def _points(differences: pd.Series) -> str:
     """The least and the largest of some differences in accuracy."""
-    return _minus(f"{100 * differences.min():+.1f} to {100 * differences.max():+.1f} points")
+    return minus(f"{100 * differences.min():+.1f} to {100 * differences.max():+.1f} points")
 
 
 def _span(by_arm: pd.Series) -> str:
@@ -1360,7 +1361,7 @@ def all_runs(runs: Sequence[Run]) -> Markdown:
     scores = ("accuracy", "test loss", "ECE", "shifted accuracy")
     align = ["---:" if column in (*scores, "seed", "seconds") else ":---" for column in data]
     lines = [
-        [f"[{key}](run:{mark(key)})", *(_minus(f"{x:.4f}") if isinstance(x, float) and c in scores else str(x)
+        [f"[{key}](run:{mark(key)})", *(minus(f"{x:.4f}") if isinstance(x, float) and c in scores else str(x)
          for c, x in zip(data.columns[1:], others))]
         for key, *others in data.itertuples(index=False)
     ]  # fmt: skip
