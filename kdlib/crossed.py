@@ -13,6 +13,7 @@ import pandas as pd
 from kdlib import paper, runs, study
 from kdlib.claims import signed
 from kdlib.editions import as_profile, other_size
+from kdlib.models import FULL_WIDTH
 from kdlib.runs import Run, is_taught
 from kdlib.study import STANDARD, Settings
 from kdlib.tables import (
@@ -61,8 +62,12 @@ def about(found: Crossing | None) -> Markdown:
     """Whose runs these are, in words."""
     if found is None:
         return Markdown("For the settings of this page no such runs are stored here.")
-    shown = [*found.teachers, *found.students]
-    return Markdown(f"These are runs of the profile `{found.settings.profile}`.{reduced(shown) or f' {sizes(shown)}.'}")
+    settings, shown = found.settings, [*found.teachers, *found.students]
+    narrow = f" Networks of a width below {FULL_WIDTH} are **reduced models**." if reduced(shown) else ""
+    return Markdown(
+        f"These are runs of the profile `{settings.profile}`: {sizes(shown)}, in batches of {settings.batch_size} "
+        f"images.{narrow}"
+    )
 
 
 def sides(found: Crossing, model: str) -> dict[tuple[str, str], dict[str, Groups]]:
@@ -124,11 +129,12 @@ def beside_paper(frame: pd.DataFrame) -> Markdown:
     accuracy = teachers[teachers["metric"] == "accuracy"].set_index("model")["value"]
     rows = frame[(frame["network"] == "teacher") & (frame["variant"] == DIFFERENCES[CROSSED])]
     told = [
-        f"{arm_name(row['arm'])} {ours(row)} (the paper's {signed(accuracy[row['arm']] - accuracy[STANDARD])})"
+        f"{arm_name(row['arm'])} {ours(row)} (the paper's of this name {signed(accuracy[row['arm']] - accuracy[STANDARD])})"
         for _, row in rows.iterrows()
         if row["test_set"] == PAPER_SETS["cifar10"] and row["arm"] in accuracy
     ]
-    return Markdown(f"Teachers' accuracy less that of crop and flip alone: {'; '.join(told)}." if told else "")
+    text = "Teachers with crop and flip, their accuracy less that of crop and flip alone"
+    return Markdown(f"{text}: {'; '.join(told)}." if told else "")
 
 
 def in_words(frame: pd.DataFrame) -> Markdown:
@@ -136,7 +142,8 @@ def in_words(frame: pd.DataFrame) -> Markdown:
     said = []
     for (network, form), rows in frame.groupby(["network", "loss"], sort=False):
         who = "Teachers" if network == "teacher" else f"{network_name(network)} students under {loss_name(form)}"
-        alone, crossed, change = (clearly(rows[rows["variant"] == name]) for name in (*DIFFERENCES.values(), CHANGE))
+        alone, crossed = (clearly(rows[rows["variant"] == name]) for name in DIFFERENCES.values())
+        change = clearly(rows[rows["variant"] == CHANGE], "larger", "smaller")
         said.append(
             f"{who}: compared with no augmentation, {alone}; with crop and flip, compared with it alone, {crossed}; "
             f"the second difference less the first, {change}."

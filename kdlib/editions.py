@@ -82,22 +82,24 @@ def agreement(own: Edition, other: Edition) -> str:
         return "The two editions have no verdict in common."
     same = Counter(a.verdict for a, b in judged if a.verdict == b.verdict)
     which = "; ".join(f"*{verdict}*: {number}" for verdict, number in same.items())
-    opposite = [(a, b) for a, b in judged if {a.verdict, b.verdict} == {HOLDS, FAILS}]
-    told = "; ".join(
-        f"claim {a.claim.id}{f' ({SHORT_LOSSES[a.reduction]})' if a.reduction else ''} {a.verdict} in {own.code} "
-        f"and {b.verdict} in {other.code}"
-        for a, b in opposite
+    apart = [(a, b) for a, b in judged if a.verdict != b.verdict]
+    opposite = sum({a.verdict, b.verdict} == {HOLDS, FAILS} for a, b in apart)
+    told = "".join(
+        f"\n- claim {a.claim.id}{f' ({SHORT_LOSSES[a.reduction]})' if a.reduction else ''}: *{a.verdict}* in {own.code}, "
+        f"*{b.verdict}* in {other.code}"
+        for a, b in apart
     )
-    effects = [pair for a, b in judged for pair in zip(a.findings, b.findings, strict=True)]
-    clear = [(a.says, b.says) for a, b in effects if {a.says, b.says} <= {FOR, AGAINST}]
+    effects = [(a.says, b.says) for one, two in judged for a, b in zip(one.findings, two.findings, strict=True)]
+    clear = [pair for pair in effects if set(pair) <= {FOR, AGAINST}]
     alike = sum(a == b for a, b in clear)
-    contrary = f"to opposite ones in {len(opposite)}: {told}" if opposite else "never to opposite ones"
+    in_one = sum(len({FOR, AGAINST} & set(pair)) == 1 and not set(pair) <= {FOR, AGAINST} for pair in effects)
     return (
-        f"Both editions come to a verdict in {len(judged)} cases: to the same in {same.total()}"
-        f"{f' ({which})' if which else ''}, and {contrary}. Of the {len(effects)} effects behind these verdicts, "
-        f"counted in each claim, {len(clear)} are clear in both editions, for the claim or against it: on the same "
-        f"side in {alike}, on opposite sides in {len(clear) - alike}."
-    )
+        f"Of the {len(effects)} effects behind the verdicts that both editions come to, counted in each claim under each "
+        f"loss, {len(clear)} are clear in both, for the claim or against it: on the same side in {alike}, on opposite "
+        f"sides in {len(clear) - alike}. {in_one} are clear in one edition alone, and {len(effects) - len(clear) - in_one} "
+        f"in neither. There are {len(judged)} such verdicts: the same in {same.total()} cases"
+        f"{f' ({which})' if which else ''}, opposite in {opposite}{', and differing in these:' if told else '.'}\n{told}"
+    ).rstrip()
 
 
 def table(own: Edition, other: Edition) -> Markdown:
@@ -123,6 +125,13 @@ def table(own: Edition, other: Edition) -> Markdown:
 
 
 def networks(edition: Edition) -> str:
-    """How large an edition's networks are on the first data set, how long they are trained, and with which seeds."""
-    data = name_of_test_set(edition.settings["students"].dataset, "test")
-    return f"{edition.code} on {data}: {sizes([*edition.made.get('teachers', ()), *edition.made.get('students', ())])}"
+    """How large an edition's networks are, how long they are trained, and with which seeds, by where claims have them."""
+    made = edition.made
+    main, moved = ([*made.get("teachers", ()), *made.get("students", ())], made.get("ablation", ()))
+    data, again = (name_of_test_set(edition.settings[name].dataset, "test") for name in ("students", "mnist"))
+    told = [f"{edition.code} on {data}: {sizes(main)}"]
+    if moved:
+        told.append(f"in the ablation {sizes(moved)}")
+    if made.get("mnist"):
+        told.append(f"on {again} {sizes(made['mnist'])}")
+    return "; ".join(told)

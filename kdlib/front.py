@@ -139,8 +139,7 @@ def mixed_students(model: str, cases: Sequence[Difference]) -> str:
         f"{network_name(model)} students of MixUp and CutMix teachers are clearly less accurate in "
         f"{count(below, cases)} and clearly more accurate in {COUNTED[len(above)]}, the differences {span(cases)}"
     )
-    if any(one.interval.n == 1 for one in cases):
-        text += ", judged over test images alone where there is one seed"
+    text += of_images(cases)
     theirs = [one.paper for one in cases if one.paper is not None]
     return text + (f" (in the paper from {shown(min(theirs))} to {shown(max(theirs))})" if theirs else "")
 
@@ -149,6 +148,12 @@ def span(cases: Sequence[Difference], sign: int = 1) -> str:
     """The least and the largest of some differences: "from −0.8 to +2.0 points"."""
     means = sorted(sign * one.interval.mean for one in cases)
     return f"from {shown(means[0])} to {shown(means[-1])} points"
+
+
+def of_images(cases: Sequence[Difference]) -> str:
+    """What has to be known of the intervals where some are of one seed."""
+    single = [network_name(one.model) for one in cases if one.interval.n == 1]
+    return f", judged over test images alone where there is one seed ({listing(dict.fromkeys(single))})" if single else ""
 
 
 def of_distillation(found: Sequence[Difference]) -> str:
@@ -160,7 +165,7 @@ def of_distillation(found: Sequence[Difference]) -> str:
             more, less = ([one for one in cases if one.side == side] for side in (-1, 1))
             said.append(
                 start.format(f"clearly more accurate in {count(more, cases)}")
-                + f" and clearly less accurate in {COUNTED[len(less)]}, the differences {span(cases, -1)}."
+                + f" and clearly less accurate in {COUNTED[len(less)]}, the differences {span(cases, -1)}{of_images(cases)}."
             )
     return f"**What a teacher is worth.** {' '.join(said)}" if said else ""
 
@@ -244,8 +249,9 @@ def verdicts(judgements: Iterable[Judgement]) -> Markdown:
             *(told(by_loss.get(None) or by_loss[reduction]) for reduction in SHORT_LOSSES),
         ])  # fmt: skip
     text = (
-        "The claims, and whether they hold; below each verdict, how many comparisons speak for it, against it, or "
-        "leave it open. Claims on teachers alone have one verdict, which stands in both columns."
+        "The claims, and whether they hold; below each verdict, how many of its comparisons speak for the claim, against "
+        "it, or leave it open. A claim holds if all speak for it, and does not hold if one speaks against it, however "
+        "many speak for it. Claims on teachers alone have one verdict, which stands in both columns."
     )
     return directive(lines, text, "tab-front")
 

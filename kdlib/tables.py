@@ -638,7 +638,7 @@ def augmentations_effect(runs: Sequence[Run], model: str) -> pd.DataFrame:
         others = [arm for arm in arms if arm != BASELINE]
         pairs |= {(form, arm, "augmentation, no teacher"): (("alone", arm), ("alone", BASELINE)) for arm in others}
         pairs |= {(form, arm, "augmentation, taught"): ((form, arm), (form, BASELINE)) for arm in others}
-        pairs |= {(form, arm, "teacher, augmented alike"): ((form, arm), ("alone", arm)) for arm in arms}
+        pairs |= {(form, arm, "student less no teacher"): ((form, arm), ("alone", arm)) for arm in arms}
     return differences(_among(found | {"alone": alone}, pairs), pairs) if pairs else pd.DataFrame()
 
 
@@ -989,8 +989,9 @@ def changes(frame: pd.DataFrame) -> Markdown:
             continue
         found = [f"{_span(ours_by_loss[form])} under {loss_name(form)}" for form in dict.fromkeys(rows["variant"])]
         who = f"{network_name(network)} students"
-        text = f"On {test_set}, augmentation changes the accuracy of {who} by {listing(found)}"
-        said.append(text + (f"; in the paper's table by {_span(theirs)}." if theirs.notna().all() else "."))
+        one_seed = ", of one seed" if rows["n"].max() == 1 else ""
+        text = f"On {test_set}, the accuracy of {who} with augmentation less that without is {listing(found)}{one_seed}"
+        said.append(text + (f"; in the paper's table {_span(theirs)}." if theirs.notna().all() else "."))
     return Markdown(said[0] if len(said) == 1 else "\n".join(f"- {sentence}" for sentence in said))
 
 
@@ -1003,7 +1004,7 @@ def levels(frame: pd.DataFrame) -> Markdown | None:
             f"{_points(of_form['difference'])} under {loss_name(form)}"
             for form, of_form in rows.groupby("variant", sort=False)
         ]
-        said.append(f"On {test_set}, the {network_name(network)} students are {listing(found)} from the paper's.")
+        said.append(f"On {test_set}, the {network_name(network)} students are {listing(found)} above (+) or below (−) the paper's.")
     return Markdown(" ".join(said)) if said else None
 
 
@@ -1063,14 +1064,14 @@ def augmentations_effect_in_words(frame: pd.DataFrame, model: str) -> Markdown:
     said = []
     for form, by_form in frame[frame["one_device"]].groupby("loss", sort=False):
         found = {variant: clearly(rows) for variant, rows in by_form.groupby("variant", sort=False)}
-        if set(by_form[by_form["variant"] == "teacher, augmented alike"]["arm"]) == {BASELINE}:
-            found["teacher, augmented alike"] += ", which is said of plain images only"
+        if set(by_form[by_form["variant"] == "student less no teacher"]["arm"]) == {BASELINE}:
+            found["student less no teacher"] += ", which is said of plain images only"
         clauses = [
             f"{start} {found[variant]}"
             for variant, start in (
                 ("augmentation, no teacher", f"augmenting {network_name(model)} without a teacher makes it"),
                 ("augmentation, taught", "augmenting a student of the baseline teacher makes it"),
-                ("teacher, augmented alike", "beside the network without a teacher on images alike, the student is"),
+                ("student less no teacher", "beside the network without a teacher on images alike, the student is"),
             )
             if variant in found
         ]
@@ -1079,7 +1080,7 @@ def augmentations_effect_in_words(frame: pd.DataFrame, model: str) -> Markdown:
 
 
 def _which(frame: pd.DataFrame) -> list[str]:
-    """The arms of each variant: "teacher, augmented alike (Cutout and MixUp)"."""
+    """The arms of each variant: "*student less no teacher* (Cutout and MixUp)"."""
     by_variant = frame.groupby("variant", sort=False)["arm"]
     return [f"*{variant}* ({listing(dict.fromkeys(map(arm_name, arms)))})" for variant, arms in by_variant]
 
@@ -1088,31 +1089,35 @@ def cautions(frame: pd.DataFrame) -> list[str]:
     """What has to be known of the intervals of differences where there is one seed, or more than one kind of device."""
     said = []
     if len(frame) and frame["n"].max() == 1:
-        said.append("These are differences of one seed: their intervals cover other test images, not another training.")
+        said.append(
+            "These are differences of one seed: their intervals cover other test images, not another training, which can "
+            "turn them round."
+        )
     if len(frame) and len(mixed := frame[~frame["one_device"]]):
         said.append(
             f"Some of these networks were trained on other machines than those that they are compared with "
-            f"({'; '.join(dict.fromkeys(mixed['devices']))}), which draw other random numbers from a seed: "
-            f"{'; '.join(_which(mixed))}. Such a difference is as uncertain as one between two seeds, and it is "
-            "not called clear above."
+            f"({'; '.join(dict.fromkeys(mixed['devices']))}): {'; '.join(_which(mixed))}. From one seed such machines "
+            f"have the same first weights and order of images, but other draws of the augmentation and other rounding. "
+            f"Such a difference is nearly as uncertain as one between two seeds, and nothing is said of it above."
         )
     return said
 
 
-def clearly(rows: pd.DataFrame) -> str:
-    """With which arms a difference is clear of zero, by its interval.
+def clearly(rows: pd.DataFrame, more: str = "better", less: str = "worse") -> str:
+    """With which arms a difference is clear of zero, by its interval; of one seed, that is said of that training alone.
 
-    Between networks from different kinds of devices none is: these draw other random numbers from one seed, and
-    intervals over images know nothing of it.
+    Between networks from different kinds of devices none is: intervals over images know nothing of what these do
+    otherwise with one seed.
     """
     rows = rows[rows["one_device"]]
-    worse, better = rows[rows["high"] < 0], rows[rows["low"] > 0]
+    one_seed = len(rows) and rows["n"].max() == 1
     found = [
-        f"clearly {word} {listing(_with_arm(arm) for arm in some['arm'])}"
-        for word, some in (("worse", worse), ("better", better))
+        f"{f'{word} in this one training' if one_seed else f'clearly {word}'} "
+        f"{listing(_with_arm(arm) for arm in some['arm'])}"
+        for word, some in ((less, rows[rows["high"] < 0]), (more, rows[rows["low"] > 0]))
         if len(some)
     ]
-    return ", ".join(found) or "neither clearly better nor worse"
+    return ", ".join(found) or f"neither clearly {more} nor {less}"
 
 
 def _with_arm(arm: str) -> str:

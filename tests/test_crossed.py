@@ -80,12 +80,15 @@ def test_controls_may_be_missing(store, full):
     assert crossed.stored(full, "ablation").settings == full
 
 
-def test_it_is_said_whose_runs_these_are(store, full):
+def test_it_is_said_whose_runs_these_are_and_which_are_reduced(store, full):
     assert "no such runs are stored" in crossed.about(None)
     reduced = study.settings("ablation", "cpu")
     store |= every_run(reduced)
     said = crossed.about(crossed.stored(full, "ablation"))
-    assert "profile `cpu`" in said and "ResNet-18 of width 16 (15 epochs, seed 0)" in said and "reduced models" in said
+    assert "profile `cpu`: ResNet-18 of width 16 (15 epochs, seed 0) and LeNet (40 epochs, seed 0), in batches" in said
+    assert "a width below 64 are **reduced models**" in said
+    store |= every_run(full)
+    assert "reduced" not in crossed.about(crossed.stored(full, "ablation"))
 
 
 def accuracy(found, network, arm, form=None):
@@ -148,16 +151,18 @@ def test_clear_differences_are_told_by_side(crossing):
     frame = frame.assign(low=np.where(up, 0.1, -0.2), high=np.where(down, -0.1, 0.2))
     said = crossed.in_words(frame).splitlines()
     assert said[0] == (
-        "- Teachers: compared with no augmentation, clearly better with Cutout; with crop and flip, compared with it "
-        "alone, clearly worse with MixUp and with CutMix; the second difference less the first, neither clearly better "
-        "nor worse."
+        "- Teachers: compared with no augmentation, better in this one training with Cutout; with crop and flip, "
+        "compared with it alone, worse in this one training with MixUp and with CutMix; the second difference less the "
+        "first, neither clearly larger nor smaller."
     )
     assert said[1].startswith("- LeNet students under the formula's loss: ") and len(said) == 4
     assert "one seed" in said[-1]
     elsewhere = frame.assign(one_device=frame["variant"] == DIFFERENCES[ALONE], devices="a CPU and a GPU")
     said = crossed.in_words(elsewhere)
-    assert "clearly better with Cutout; with crop and flip, compared with it alone, neither clearly" in said
-    assert "(a CPU and a GPU), which draw other random numbers" in said
+    assert "better in this one training with Cutout; with crop and flip, compared with it alone, neither" in said
+    assert "(a CPU and a GPU): *with crop and flip, less it alone* (Cutout, MixUp and CutMix)" in said
+    again = crossed.in_words(frame.assign(n=2))
+    assert "clearly better with Cutout" in again and "one training" not in again and "one seed" not in again
 
 
 def test_what_an_arm_does_to_teachers_on_top_of_crop_and_flip_stands_beside_the_papers(crossing):
@@ -165,7 +170,7 @@ def test_what_an_arm_does_to_teachers_on_top_of_crop_and_flip_stands_beside_the_
     mine = row(frame, network="teacher", arm="cutmix", variant=DIFFERENCES[CROSSED])
     cutmix, standard = (paper.value(1, arm, "teacher", "cifar10", "accuracy") for arm in ("cutmix", "crop_flip"))
     said = crossed.beside_paper(frame)
-    assert f"CutMix {tables.ours(mine)} (the paper's +{cutmix - standard:.3f})." in said and said.count("(") == 3
+    assert f"CutMix {tables.ours(mine)} (the paper's of this name +{cutmix - standard:.3f})." in said and said.count("(") == 3
     assert crossed.beside_paper(frame.assign(test_set="digits")) == ""
     own = frame.assign(arm=frame["arm"].replace("mixup", "my own"))
     assert crossed.beside_paper(own).count("(") == 2

@@ -39,18 +39,29 @@ def counted(text):
 
 def test_an_edition_agrees_with_itself_in_everything(harmed):
     text = editions.agreement(harmed, harmed)
-    verdicts, same, *of_each, effects, clear, alike, apart = counted(text)
-    assert verdicts == same == sum(of_each) > 0 and 0 < clear == alike <= effects and apart == 0
-    assert "never to opposite ones" in text and "*holds*: " in text
+    effects, clear, alike, apart, in_one, in_neither, verdicts, same, *of_each, opposite = counted(text)
+    assert verdicts == same == sum(of_each) > 0 and 0 < clear == alike <= effects
+    assert apart == in_one == opposite == 0 and clear + in_neither == effects
+    assert "*holds*: " in text and "\n" not in text
 
 
 def test_opposite_verdicts_are_named_with_their_loss(harmed, helped):
     text = editions.agreement(harmed, helped)
     for loss in ("formula", "released code"):
-        assert f"claim 2 ({loss}) holds in `paper` and does not hold in `cpu`" in text
+        assert f"- claim 2 ({loss}): *holds* in `paper`, *does not hold* in `cpu`" in text
     turned = editions.agreement(helped, harmed)
-    assert "claim 2 (formula) does not hold in `cpu` and holds in `paper`" in turned
-    assert counted(text) == counted(turned) and counted(text)[-1] > 0
+    assert "- claim 2 (formula): *does not hold* in `cpu`, *holds* in `paper`" in turned
+    assert counted(text) == counted(turned)
+    effects, clear, alike, apart, in_one, in_neither, verdicts, same, *_, opposite = counted(text)
+    assert apart > 0 and opposite > 0 and clear + in_one + in_neither == effects
+    assert text.count("\n- claim") == verdicts - same >= opposite
+
+
+def test_a_verdict_that_is_decided_in_one_edition_alone_is_named_and_not_opposite(harmed):
+    level = edition("cpu", lambda spec: LEVEL)
+    text = editions.agreement(harmed, level)
+    assert "- claim 2 (formula): *holds* in `paper`, *undecided* in `cpu`" in text
+    assert counted(text)[4] > 0 and counted(text)[-1] == 0
 
 
 def test_a_verdict_that_one_edition_lacks_is_not_counted(harmed):
@@ -59,7 +70,7 @@ def test_a_verdict_that_one_edition_lacks_is_not_counted(harmed):
     assert "no verdict in common" in editions.agreement(harmed, mnist)
     both = edition("cpu", lambda spec: LEVEL, chapters=("students", "mnist"))
     judged = sum(case.verdict != claims.NOT_RUN for case in harmed.judgements)
-    assert counted(editions.agreement(harmed, both))[0] == judged
+    assert counted(editions.agreement(harmed, both))[6] == judged
 
 
 def test_each_verdict_stands_under_its_own_edition(harmed, helped):
@@ -77,6 +88,9 @@ def test_the_caption_tells_the_networks_of_each(harmed, helped):
     text = editions.table(harmed, helped)
     for one in (harmed, helped):
         assert editions.networks(one) in text and editions.networks(one).startswith(f"{one.code} on CIFAR-10: LeNet (")
+        assert ";" not in editions.networks(one)  # neither has an ablation or MNIST
+    whole = edition("cpu", lambda spec: LEVEL, chapters=("students", "ablation", "mnist"))
+    assert "; in the ablation LeNet (" in editions.networks(whole) and "; on MNIST AlexNet of" in editions.networks(whole)
 
 
 @pytest.fixture
@@ -91,7 +105,7 @@ def stored(monkeypatch):
 
 def test_the_edition_of_another_size_is_read_from_the_store(stored, harmed):
     text = editions.beside_another(harmed)
-    assert "Both editions come to a verdict in" in text and "| `cpu`: formula |" in text
+    assert "verdicts that both editions come to" in text and "| `cpu`: formula |" in text
     assert "`cpu` on CIFAR-10: ResNet-18 of width 16 (" in text
 
 

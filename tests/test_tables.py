@@ -517,16 +517,16 @@ def test_what_augmentation_does_is_told_with_a_teacher_and_without(moved):
     for variant, expected in (
         ("augmentation, no teacher", accuracy(alone, "cutmix") - accuracy(alone, "none")),
         ("augmentation, taught", accuracy(taught, "cutmix") - accuracy(taught, "none")),
-        ("teacher, augmented alike", accuracy(taught, "cutmix") - accuracy(alone, "cutmix")),
+        ("student less no teacher", accuracy(taught, "cutmix") - accuracy(alone, "cutmix")),
     ):
         found = row(frame, arm="cutmix", loss="mean", variant=variant)
         assert found["ours"] == pytest.approx(expected) and found["low"] < found["ours"] < found["high"]
     assert len(frame) == 2 * (3 * 4 + 1)  # of plain images, what the teacher adds alone
-    assert set(frame[frame["arm"] == "none"]["variant"]) == {"teacher, augmented alike"}
+    assert set(frame[frame["arm"] == "none"]["variant"]) == {"student less no teacher"}
     no_teacher = frame[frame["variant"] == "augmentation, no teacher"]
     for column in ("ours", "low", "high"):  # one network for both forms of the loss, and one interval
         assert no_teacher.groupby("arm")[column].nunique().max() == 1
-    assert list(frame["variant"].unique())[-1] == "teacher, augmented alike"
+    assert list(frame["variant"].unique())[-1] == "student less no teacher"
     few = [run for run in moved.students if run.spec.augmentations != ("mixup",)]
     assert "mixup" not in set(tables.augmentations_effect(few, "lenet")["arm"])
     taught_alone = [run for run in moved.students if isinstance(run.spec, runs.Student)]
@@ -550,12 +550,12 @@ def test_nothing_is_called_clear_between_networks_of_different_machines(moved):
         elsewhere.append(SimpleNamespace(**vars(run) | {"metrics": run.metrics | {"provenance": told}}))
     frame = tables.augmentations_effect(elsewhere, "lenet").assign(low=0.1, high=0.2)
     both = frame["devices"] == "a CPU and another CPU"
-    assert set(frame[both]["variant"]) == {"teacher, augmented alike"} and frame["one_device"].equals(~both)
+    assert set(frame[both]["variant"]) == {"student less no teacher"} and frame["one_device"].equals(~both)
     told = tables.augmentations_effect_in_words(frame, "lenet")
     assert "augmenting LeNet without a teacher makes it clearly better" in told
     assert "the student is" not in told
-    assert "(a CPU and another CPU), which draw other random numbers" in told
-    assert "*teacher, augmented alike* (none (baseline), crop and flip," in told
+    assert "(a CPU and another CPU): *student less no teacher* (none (baseline), crop and flip," in told
+    assert "*student less no teacher* (none (baseline), crop and flip," in told
     plain = frame.assign(one_device=~both | frame["arm"].eq("none"))
     told = tables.augmentations_effect_in_words(plain, "lenet")
     assert told.count("clearly better without augmentation, which is said of plain images only.") == 2
@@ -581,7 +581,7 @@ def test_two_pairs_are_the_difference_of_their_differences(moved):
 def test_what_augmentation_does_is_told_in_words(moved):
     frame = tables.augmentations_effect(moved.students, "lenet")
     up = frame["variant"].eq("augmentation, no teacher") & frame["arm"].isin(["cutout", "cutmix"])
-    down = frame["variant"].eq("teacher, augmented alike") & frame["arm"].eq("none")
+    down = frame["variant"].eq("student less no teacher") & frame["arm"].eq("none")
     frame = frame.assign(low=np.where(up, 0.1, -0.1), high=np.where(down, -0.05, 0.2))
     said = tables.augmentations_effect_in_words(frame, "lenet").splitlines()
     assert said[1] == (
@@ -661,7 +661,8 @@ def test_changes_are_told_beside_the_papers(moved):
     first = tables.changes(frame).splitlines()[0]
     for loss in ("the formula's loss", "the released code's loss"):
         assert f"−1.0 to +3.0 points under {loss}" in first
-    assert "in the paper's table by −5.0 to +0.0 points" in first and "LeNet students" in first
+    assert "; in the paper's table −5.0 to +0.0 points" in first and "LeNet students" in first
+    assert "of one seed" not in first and "of one seed; in" in tables.changes(frame.assign(n=1)).splitlines()[0]
     assert tables.changes(frame[frame["arm"] == "none"]) == ""
 
 
