@@ -146,6 +146,6 @@ def in_words(frame: pd.DataFrame) -> Markdown:
         change = clearly(rows[rows["variant"] == CHANGE], "larger", "smaller")
         said.append(
             f"{who}: compared with no augmentation, {alone}; with crop and flip, compared with it alone, {crossed}; "
-            f"the second difference less the first, {change}."
+            f"the second difference, compared with the first, {change}."
         )
     return Markdown("\n".join(f"- {sentence}" for sentence in [*said, *cautions(frame)]))

@@ -153,7 +153,7 @@ def span(cases: Sequence[Difference], sign: int = 1) -> str:
 def of_images(cases: Sequence[Difference]) -> str:
     """What has to be known of the intervals where some are of one seed."""
     single = [network_name(one.model) for one in cases if one.interval.n == 1]
-    return f", judged over test images alone where there is one seed ({listing(dict.fromkeys(single))})" if single else ""
+    return f", judged over test images alone for {listing(dict.fromkeys(single))}, with one seed" if single else ""
 
 
 def of_distillation(found: Sequence[Difference]) -> str:

@@ -152,8 +152,8 @@ def test_clear_differences_are_told_by_side(crossing):
     said = crossed.in_words(frame).splitlines()
     assert said[0] == (
         "- Teachers: compared with no augmentation, better in this one training with Cutout; with crop and flip, "
-        "compared with it alone, worse in this one training with MixUp and with CutMix; the second difference less the "
-        "first, neither clearly larger nor smaller."
+        "compared with it alone, worse in this one training with MixUp and with CutMix; the second difference, "
+        "compared with the first, neither clearly larger nor smaller."
     )
     assert said[1].startswith("- LeNet students under the formula's loss: ") and len(said) == 4
     assert "one seed" in said[-1]
