@@ -124,14 +124,15 @@ def effects(found: Crossing, model: str) -> pd.DataFrame:
 
 
 def beside_paper(frame: pd.DataFrame) -> Markdown:
-    """What arms do to teachers on top of crop and flip, by `effects`, and in the paper; nothing on data that it lacks."""
+    """What arms do to teachers on top of crop and flip, by `effects` and in the paper; nothing on data it lacks."""
     teachers = paper.load().query("table == 1 and role == 'teacher' and test_set == 'cifar10'")
     accuracy = teachers[teachers["metric"] == "accuracy"].set_index("model")["value"]
     rows = frame[(frame["network"] == "teacher") & (frame["variant"] == DIFFERENCES[CROSSED])]
+    theirs = accuracy - accuracy[STANDARD]
     told = [
-        f"{arm_name(row['arm'])} {ours(row)} (the paper's of this name {signed(accuracy[row['arm']] - accuracy[STANDARD])})"
+        f"{arm_name(row['arm'])} {ours(row)} (the paper's of this name {signed(theirs[row['arm']])})"
         for _, row in rows.iterrows()
-        if row["test_set"] == PAPER_SETS["cifar10"] and row["arm"] in accuracy
+        if row["test_set"] == PAPER_SETS["cifar10"] and row["arm"] in theirs
     ]
     text = "Teachers with crop and flip, their accuracy less that of crop and flip alone"
     return Markdown(f"{text}: {'; '.join(told)}." if told else "")

@@ -85,20 +85,23 @@ def agreement(own: Edition, other: Edition) -> str:
     apart = [(a, b) for a, b in judged if a.verdict != b.verdict]
     opposite = sum({a.verdict, b.verdict} == {HOLDS, FAILS} for a, b in apart)
     told = "".join(
-        f"\n- claim {a.claim.id}{f' ({SHORT_LOSSES[a.reduction]})' if a.reduction else ''}: *{a.verdict}* in {own.code}, "
-        f"*{b.verdict}* in {other.code}"
+        f"\n- claim {a.claim.id}{f' ({SHORT_LOSSES[a.reduction]})' if a.reduction else ''}: "
+        f"*{a.verdict}* in {own.code}, *{b.verdict}* in {other.code}"
         for a, b in apart
     )
     effects = [(a.says, b.says) for one, two in judged for a, b in zip(one.findings, two.findings, strict=True)]
-    clear = [pair for pair in effects if set(pair) <= {FOR, AGAINST}]
+    sides = (FOR, AGAINST)
+    clear = [(a, b) for a, b in effects if a in sides and b in sides]
     alike = sum(a == b for a, b in clear)
-    in_one = sum(len({FOR, AGAINST} & set(pair)) == 1 and not set(pair) <= {FOR, AGAINST} for pair in effects)
+    in_one = sum((a in sides) != (b in sides) for a, b in effects)
+    in_neither = len(effects) - len(clear) - in_one
     return (
-        f"Of the {len(effects)} effects behind the verdicts that both editions come to, counted in each claim under each "
-        f"loss, {len(clear)} are clear in both, for the claim or against it: on the same side in {alike}, on opposite "
-        f"sides in {len(clear) - alike}. {in_one} are clear in one edition alone, and {len(effects) - len(clear) - in_one} "
-        f"in neither. There are {len(judged)} such verdicts: the same in {same.total()} cases"
-        f"{f' ({which})' if which else ''}, opposite in {opposite}{', and differing in these:' if told else '.'}\n{told}"
+        f"Of the {len(effects)} effects behind the verdicts that both editions come to, counted in each claim under "
+        f"each loss, {len(clear)} are clear in both, for the claim or against it: on the same side in {alike}, on "
+        f"opposite sides in {len(clear) - alike}. {in_one} are clear in one edition alone, and {in_neither} in "
+        f"neither. There are {len(judged)} such verdicts: the same in {same.total()} cases"
+        f"{f' ({which})' if which else ''}, opposite in {opposite}"
+        f"{', and differing in these:' if told else '.'}\n{told}"
     ).rstrip()
 
 
@@ -125,7 +128,7 @@ def table(own: Edition, other: Edition) -> Markdown:
 
 
 def networks(edition: Edition) -> str:
-    """How large an edition's networks are, how long they are trained, and with which seeds, by where claims have them."""
+    """How large an edition's networks are, how long they are trained, and with which seeds, where claims have them."""
     made = edition.made
     main, moved = ([*made.get("teachers", ()), *made.get("students", ())], made.get("ablation", ()))
     data, again = (name_of_test_set(edition.settings[name].dataset, "test") for name in ("students", "mnist"))

@@ -165,7 +165,8 @@ def of_distillation(found: Sequence[Difference]) -> str:
             more, less = ([one for one in cases if one.side == side] for side in (-1, 1))
             said.append(
                 start.format(f"clearly more accurate in {count(more, cases)}")
-                + f" and clearly less accurate in {COUNTED[len(less)]}, the differences {span(cases, -1)}{of_images(cases)}."
+                + f" and clearly less accurate in {COUNTED[len(less)]}, the differences {span(cases, -1)}"
+                f"{of_images(cases)}."
             )
     return f"**What a teacher is worth.** {' '.join(said)}" if said else ""
 
@@ -249,8 +250,8 @@ def verdicts(judgements: Iterable[Judgement]) -> Markdown:
             *(told(by_loss.get(None) or by_loss[reduction]) for reduction in SHORT_LOSSES),
         ])  # fmt: skip
     text = (
-        "The claims, and whether they hold; below each verdict, how many of its comparisons speak for the claim, against "
-        "it, or leave it open. A claim holds if all speak for it, and does not hold if one speaks against it, however "
+        "The claims, and whether they hold; below each verdict, how many of its comparisons speak for the claim, "
+        "against it, or leave it open. A claim holds if all speak for it, and does not hold if one speaks against it, however "
         "many speak for it. Claims on teachers alone have one verdict, which stands in both columns."
     )
     return directive(lines, text, "tab-front")

@@ -1004,7 +1004,8 @@ def levels(frame: pd.DataFrame) -> Markdown | None:
             f"{_points(of_form['difference'])} under {loss_name(form)}"
             for form, of_form in rows.groupby("variant", sort=False)
         ]
-        said.append(f"On {test_set}, the {network_name(network)} students are {listing(found)} above (+) or below (−) the paper's.")
+        who = f"the {network_name(network)} students"
+        said.append(f"On {test_set}, {who} are {listing(found)} above (+) or below (−) the paper's.")
     return Markdown(" ".join(said)) if said else None
 
 
@@ -1090,8 +1091,8 @@ def cautions(frame: pd.DataFrame) -> list[str]:
     said = []
     if len(frame) and frame["n"].max() == 1:
         said.append(
-            "These are differences of one seed: their intervals cover other test images, not another training, which can "
-            "turn them round."
+            "These are differences of one seed: their intervals cover other test images, not another training, which "
+            "can turn them round."
         )
     if len(frame) and len(mixed := frame[~frame["one_device"]]):
         said.append(

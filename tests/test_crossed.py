@@ -170,7 +170,8 @@ def test_what_an_arm_does_to_teachers_on_top_of_crop_and_flip_stands_beside_the_
     mine = row(frame, network="teacher", arm="cutmix", variant=DIFFERENCES[CROSSED])
     cutmix, standard = (paper.value(1, arm, "teacher", "cifar10", "accuracy") for arm in ("cutmix", "crop_flip"))
     said = crossed.beside_paper(frame)
-    assert f"CutMix {tables.ours(mine)} (the paper's of this name +{cutmix - standard:.3f})." in said and said.count("(") == 3
+    assert f"CutMix {tables.ours(mine)} (the paper's of this name +{cutmix - standard:.3f})." in said
+    assert said.count("(") == 3
     assert crossed.beside_paper(frame.assign(test_set="digits")) == ""
     own = frame.assign(arm=frame["arm"].replace("mixup", "my own"))
     assert crossed.beside_paper(own).count("(") == 2

@@ -90,7 +90,8 @@ def test_the_caption_tells_the_networks_of_each(harmed, helped):
         assert editions.networks(one) in text and editions.networks(one).startswith(f"{one.code} on CIFAR-10: LeNet (")
         assert ";" not in editions.networks(one)  # neither has an ablation or MNIST
     whole = edition("cpu", lambda spec: LEVEL, chapters=("students", "ablation", "mnist"))
-    assert "; in the ablation LeNet (" in editions.networks(whole) and "; on MNIST AlexNet of" in editions.networks(whole)
+    told = editions.networks(whole)
+    assert "; in the ablation LeNet (" in told and "; on MNIST AlexNet of" in told
 
 
 @pytest.fixture
