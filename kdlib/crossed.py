@@ -70,16 +70,20 @@ def about(found: Crossing | None) -> Markdown:
     )
 
 
-def sides(found: Crossing, model: str) -> dict[tuple[str, str], dict[str, Groups]]:
-    """By network and form of the loss: arms alone, and arms with crop and flip by what they have besides."""
-    by_arm = {("teacher", ""): teachers_by_arm(found.teachers)}
-    by_arm |= {(model, form): students_by_arm(found.students, model, form) for form in reductions(found.students)}
+def by_network(found: Crossing, model: str) -> dict[str, dict[str, dict[str, Groups]]]:
+    """The `sides` of teachers and students, by network and form of the loss; teachers have none, "" here."""
+    of_students = {form: students_by_arm(found.students, model, form) for form in reductions(found.students)}
     return {
-        network: {
-            ALONE: {arm: group for arm, group in arms.items() if not is_crossed(arm)},
-            CROSSED: {arm.removeprefix(f"{STANDARD}+"): group for arm, group in arms.items() if is_crossed(arm)},
-        }
-        for network, arms in by_arm.items()
+        "teacher": {"": sides(teachers_by_arm(found.teachers))},
+        model: {form: sides(by_arm) for form, by_arm in of_students.items()},
+    }
+
+
+def sides(by_arm: Groups) -> dict[str, Groups]:
+    """Arms alone, and arms with crop and flip by what they have besides."""
+    return {
+        ALONE: {arm: group for arm, group in by_arm.items() if not is_crossed(arm)},
+        CROSSED: {arm.removeprefix(f"{STANDARD}+"): group for arm, group in by_arm.items() if is_crossed(arm)},
     }
 
 
@@ -91,7 +95,8 @@ def accuracies(found: Crossing, model: str) -> pd.DataFrame:
     """Accuracy of teachers and of students under either side's arms, beside the paper's one (Table 1)."""
     frames = [
         compare(1, network, groups, [ACCURACY], ["cifar10"], network=network, loss=form)
-        for (network, form), groups in sides(found, model).items()
+        for network, by_form in by_network(found, model).items()
+        for form, groups in by_form.items()
     ]
     frame = pd.concat(frames, ignore_index=True)
     return frame[frame["n"] > 0]  # no augmentation has no crop and flip, and crop and flip is not alone
@@ -104,21 +109,18 @@ def effects(found: Crossing, model: str) -> pd.DataFrame:
     number of differences: of the teachers, and of the students under all forms of the loss together.
     """
     frames = []
-    for network in ("teacher", model):
+    for network, by_form in by_network(found, model).items():
         groups, pairs = {}, {}
-        for (name, form), of_network in sides(found, model).items():
-            if name != network:
-                continue
-            for side, by_arm in of_network.items():
+        for form, of_form in by_form.items():
+            for side, by_arm in of_form.items():
                 groups |= {(form, side, arm): group for arm, group in by_arm.items()}
-            for arm in of_network[ALONE]:
-                if arm != BASELINE:
-                    alone, crossed = (((form, side, arm), (form, side, start)) for side, start in STARTS.items())
-                    pairs |= {
-                        (form, arm, DIFFERENCES[ALONE]): alone,
-                        (form, arm, DIFFERENCES[CROSSED]): crossed,
-                        (form, arm, CHANGE): crossed + alone,
-                    }
+            for arm in (arm for arm in of_form[ALONE] if arm != BASELINE):
+                alone, crossed = (((form, side, arm), (form, side, start)) for side, start in STARTS.items())
+                pairs |= {
+                    (form, arm, DIFFERENCES[ALONE]): alone,
+                    (form, arm, DIFFERENCES[CROSSED]): crossed,
+                    (form, arm, CHANGE): crossed + alone,
+                }
         frames.append(differences(groups, pairs).assign(network=network))
     return pd.concat(frames, ignore_index=True)
 

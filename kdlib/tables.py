@@ -1089,12 +1089,14 @@ def _which(frame: pd.DataFrame) -> list[str]:
 def cautions(frame: pd.DataFrame) -> list[str]:
     """What has to be known of the intervals of differences where there is one seed, or more than one kind of device."""
     said = []
-    if len(frame) and frame["n"].max() == 1:
+    if frame.empty:  # it has no columns then
+        return said
+    if frame["n"].max() == 1:
         said.append(
             "These are differences of one seed: their intervals cover other test images, not another training, which "
             "can turn them round."
         )
-    if len(frame) and len(mixed := frame[~frame["one_device"]]):
+    if len(mixed := frame[~frame["one_device"]]):
         said.append(
             f"Some of these networks were trained on other machines than those that they are compared with "
             f"({'; '.join(dict.fromkeys(mixed['devices']))}): {'; '.join(_which(mixed))}. From one seed such machines "

@@ -46,7 +46,7 @@ def teachers_seeds(profile, chapter):
 
 
 def seeds_of(profile, chapter, model):
-    """Of a student's architecture. It is called AlexNet on MNIST only where that is the teacher."""
+    """Of the students of one architecture."""
     return FEWER.get((profile, model)) or teachers_seeds(profile, chapter)
 
 
