@@ -12,7 +12,8 @@ import tempfile
 from pathlib import Path
 
 import timing
-from kdlib import report, runs, study
+from kdlib import runs, study
+from kdlib.report import press
 from timing import alternate, keep
 
 ASKED = 300
@@ -62,9 +63,9 @@ def time_store() -> None:
 
 def execute_all() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for chapter in report.find_chapters().values():
-            given = report.checked_parameters(chapter, "paper", {})
-            report.execute(chapter, given, Path(folder) / chapter.source.name, "")
+        for chapter in press.find_chapters().values():
+            given = press.checked_parameters(chapter, "paper", {})
+            press.execute(chapter, given, Path(folder) / chapter.source.name, "")
 
 
 def time_notebooks(repeats: int = timing.REPEATS) -> None:
