@@ -8,7 +8,8 @@ import nbformat
 import pytest
 from gates import ROOT, read_notebook
 
-from kdlib import data, models, report
+from kdlib import data, models
+from kdlib.report import press
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXECUTED = sorted((ROOT / "book").glob("*.ipynb"))
@@ -107,7 +108,7 @@ def test_alexnet_has_as_many_times_the_parameters_as_the_text_says():
 
 
 def test_every_page_of_the_contents_has_one_title(site):
-    assert gates.wrong_headings(site, report.toc_entries(ROOT / "book" / "_toc.yml")) == []
+    assert gates.wrong_headings(site, press.toc_entries(ROOT / "book" / "_toc.yml")) == []
 
 
 def test_no_link_within_the_book_is_broken(site):
@@ -140,10 +141,10 @@ def executed(source, tmp_path, monkeypatch):
     """The source, executed as the report does it."""
     (tmp_path / "notebooks").mkdir()
     nbformat.write(source, tmp_path / "notebooks" / "01_a.ipynb")
-    monkeypatch.setattr(report, "ROOT", tmp_path)
-    chapter = report.read_chapter(tmp_path / "notebooks" / "01_a.ipynb")
-    foot = report.page_foot("demo", report.origin([]), "python -m kdlib report --profile demo")
-    report.execute(chapter, {"x": 2, "profile": "demo"}, tmp_path / "01_a.ipynb", foot)
+    monkeypatch.setattr(press, "ROOT", tmp_path)
+    chapter = press.read_chapter(tmp_path / "notebooks" / "01_a.ipynb")
+    foot = press.page_foot("demo", press.origin([]), "python -m kdlib report --profile demo")
+    press.execute(chapter, {"x": 2, "profile": "demo"}, tmp_path / "01_a.ipynb", foot)
     return read_notebook(tmp_path / "01_a.ipynb")
 
 

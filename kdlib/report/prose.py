@@ -14,7 +14,7 @@ from kdlib import runs, study
 from kdlib.runs import Run
 from kdlib.tables import MISSING, NOT_RUN, directive, listing, name_of_test_set
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 COSTS = ROOT / "book" / "costs.json"  # written by benchmarks/costs.py
 AGAIN = ROOT / "book" / "again.json"  # written by python -m kdlib again --json
 ALL_CINIC = 70_000  # images of CINIC-10's ImageNet part in its test fold
@@ -80,7 +80,7 @@ def costs() -> str:
         row = [f"`{profile}`", str(len(specs))]
         if profile in measured:
             found = measured[profile]
-            row += [found["time"], found["memory"], found["disk"], found["how"]]
+            row += [shown_time(found["seconds"]), found["memory"], found["disk"], found["how"]]
         elif there:
             devices = Counter(run.metrics["provenance"]["device"] for run in there)
             seconds = sum(run.metrics["provenance"]["seconds"] for run in there)
@@ -104,8 +104,8 @@ def all_specs(profile: str, **overrides: Any) -> Iterable[runs.Spec]:
     for chapter in study.CHAPTERS:
         for spec in study.CHAPTERS[chapter](study.settings(chapter, profile, **overrides)):
             yield spec
-            if isinstance(spec, runs.Student):
-                yield spec.teacher
+            if teacher := getattr(spec, "teacher", None):
+                yield teacher
 
 
 def shown_time(seconds: float) -> str:

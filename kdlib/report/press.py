@@ -43,7 +43,7 @@ from papermill.exceptions import PapermillExecutionError
 from kdlib import KdlibError, runs, study
 from kdlib.runs import Run
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 # papermill warns of parameters as unknown whose annotation it can't read; unknown ones are refused here before.
 logging.getLogger("papermill").setLevel(logging.ERROR)
 KERNEL = "python3"  # of the environment that this runs in, whatever kernel a notebook was last opened with

@@ -1,0 +1,318 @@
+"""What is measured of a run: each number by one `Measure`, computed in one place.
+
+A run is anything with `spec`, `metrics`, `predictions`, `history` and `latent` as `kdlib.runs.Run` has them. What was
+stored with a run is read; what was not is computed by `kdlib.metrics`. N is the number of images of a test set, K of
+classes. A `split` is `test` or `shifted`.
+"""
+
+import functools
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from kdlib import metrics
+from kdlib.runs import Run, is_taught
+
+GROUPS = {"cifar10": ((1, 9), (2, 3))}  # Figure 4's two semantic groups of classes: vehicles, animals
+UNIT = (0.0, 1.0)
+_MEASURED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # of each run: values by measure and split
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of a run on one of its test sets, None where the run or its data set has no such number.
+
+    `per_image` gives it image by image, (N,), where it is their mean. `nil` bounds what counts as no difference: it
+    was declared with the claims, before their verdicts at a chosen budget were seen; NaN where nothing was.
+    """
+
+    name: str  # a column of a frame
+    title: str  # on a page
+    of: Callable[[Run, str], float | None]
+    per_image: Callable[[Run, str], np.ndarray] | None = None
+    printed: str = ""  # the metric in paper.csv; "" where the paper prints no such number
+    bounds: tuple[float, float] = (-np.inf, np.inf)
+    digits: int = 3
+    split: str = "test"  # where it is measured if nothing else is said
+    nil: float = np.nan
+
+    def value(self, run: Run, split: str | None = None) -> float | None:
+        """The number, computed once a run."""
+        values, at = _MEASURED.setdefault(run, {}), (self, split or self.split)
+        if at not in values:
+            values[at] = self.of(run, split or self.split)
+        return values[at]
+
+    def images(self, run: Run, split: str | None = None) -> np.ndarray | None:
+        """The number of each image, (N,), computed once a run; None where it is no mean over stored images."""
+        split = split or self.split
+        if self.per_image is None or f"{split}_logits" not in run.predictions:
+            return None
+        values, at = _MEASURED.setdefault(run, {}), (self, split, "images")
+        if at not in values:
+            values[at] = self.per_image(run, split)
+        return values[at]
+
+
+def image_mean(name: str, title: str, per_image: Callable[[Run, str], np.ndarray], **options) -> Measure:
+    """A measure that is no more than the mean of what it is image by image."""
+
+    def of(run: Run, split: str) -> float | None:
+        return float(per_image(run, split).mean()) if f"{split}_logits" in run.predictions else None
+
+    return Measure(name, title, of, per_image, **options)
+
+
+# ---------------------------------------------------------------- what a run's files hold
+
+
+def probabilities(run: Run, split: str = "test") -> np.ndarray:
+    """(N, K) on a test set."""
+    return metrics.softmax(run.predictions[f"{split}_logits"])
+
+
+def labels(run: Run, split: str = "test") -> np.ndarray:
+    """(N,) of a test set."""
+    return run.predictions[f"{split}_labels"].astype(np.int64)
+
+
+def human_means(run: Run) -> np.ndarray | None:
+    """Mean distribution of people over the test images of each true class, (K, K); None where nobody was asked."""
+    return np.array(run.metrics["human"]["class_means"]) if "human" in run.metrics else None
+
+
+def mean_predictions(run: Run) -> np.ndarray:
+    """Mean prediction over the test images of each true class, (K, K): Figure 3."""
+    return metrics.class_means(probabilities(run), labels(run))
+
+
+def class_kl(run: Run, form: str = "sound") -> np.ndarray:
+    """KL(people on class i || model on class j), (K, K), nats (Figure 6); where nobody was asked, labels stand in."""
+    people = human_means(run)
+    probs = probabilities(run)
+    return metrics.class_kl_matrix(probs, np.eye(probs.shape[1]) if people is None else people, labels(run), form)
+
+
+def class_gram(run: Run) -> metrics.ClassGram:
+    """What cohesion and adhesion need of a run's embeddings of the test images."""
+    kept = run.predictions
+    counts = np.bincount(labels(run), minlength=len(kept["class_gram"]))
+    return metrics.ClassGram(kept["class_gram"], counts, int(kept["embedding_dim"]))
+
+
+# ---------------------------------------------------------------- how a measure is made
+
+
+def _scored(score: str) -> Callable[[Run, str], float | None]:
+    """A score that was stored with the run: see `metrics.evaluate_logits`."""
+    return lambda run, split: run.metrics.get(split, {}).get(score)
+
+
+def _on_probs(value: Callable[[np.ndarray, np.ndarray], float]) -> Callable[[Run, str], float | None]:
+    """`value` of the probabilities (N, K) and labels (N,) of a test set."""
+
+    def of(run: Run, split: str) -> float | None:
+        return value(probabilities(run, split), labels(run, split)) if f"{split}_logits" in run.predictions else None
+
+    return of
+
+
+def _with_people(value: Callable[[Run], float]) -> Callable[[Run, str], float | None]:
+    return lambda run, split: value(run) if "human" in run.metrics and split == "test" else None
+
+
+def _weighted(score: str) -> Callable[[Run, str], float | None]:
+    return _on_probs(lambda probs, truth: metrics.classification_report(probs, truth, "weighted")[score])
+
+
+def _scaled(field: str) -> Callable[[Run, str], float | None]:
+    """A field of `metrics.temperature_scaling`."""
+
+    def of(run: Run, split: str) -> float | None:
+        if f"{split}_logits" not in run.predictions:
+            return None
+        return getattr(metrics.temperature_scaling(run.predictions[f"{split}_logits"], labels(run, split)), field)
+
+    return of
+
+
+def _correct(run: Run, split: str) -> np.ndarray:
+    return run.predictions[f"{split}_logits"].argmax(axis=1) == labels(run, split)
+
+
+def _losses(run: Run, split: str) -> np.ndarray:
+    """-log p(label): the divergence from one-hot labels."""
+    probs = probabilities(run, split)
+    return metrics.per_image_kl_to_humans(probs, np.eye(probs.shape[1])[labels(run, split)])
+
+
+def _confidences(run: Run, split: str) -> np.ndarray:
+    return probabilities(run, split).max(axis=1)
+
+
+def _sizes(run: Run, split: str) -> np.ndarray:
+    """The norm of a prediction's logits less their mean."""
+    logits = run.predictions[f"{split}_logits"].astype(np.float64)
+    return np.linalg.norm(logits - logits.mean(axis=1, keepdims=True), axis=1)
+
+
+def _off_diagonal(matrix: np.ndarray) -> np.ndarray:
+    return matrix[~np.eye(len(matrix), dtype=bool)]
+
+
+def _human_order(run: Run) -> float:
+    people, model = _off_diagonal(human_means(run)), _off_diagonal(mean_predictions(run))
+    return float(spearmanr(people, model).statistic)
+
+
+# ---------------------------------------------------------------- the measures
+
+ACCURACY = Measure("accuracy", "accuracy", _scored("accuracy"), _correct, "accuracy", UNIT, nil=0.005)
+PRECISION = Measure("precision", "precision", _scored("precision"), printed="precision", bounds=UNIT)
+RECALL = Measure("recall", "recall", _scored("recall"), printed="recall", bounds=UNIT)
+F1 = Measure("f1", "F1", _scored("f1"), printed="f1", bounds=UNIT)
+LOSS = Measure("loss", "loss", _scored("nll"), _losses, "loss", (0, np.inf), nil=0.005)
+ECE = Measure("ece", "ECE", _scored("ece"), printed="ece", bounds=UNIT, nil=0.005)
+HUMAN_KL = Measure(
+    "human_kl", "KLD", _with_people(lambda run: run.metrics["human"]["human_model"]),
+    lambda run, split: run.predictions["human_kl"].astype(np.float64), "kl_to_humans", nil=0.01,
+)  # fmt: skip
+# The KLD of Table 1 as the released code computes it.
+RELEASED_HUMAN_KL = Measure(
+    "released_human_kl", "KLD, by class", _with_people(lambda run: float(np.diag(class_kl(run, "released")).mean())),
+    printed="kl_to_humans",
+)  # fmt: skip
+MODEL_HUMAN_KL = Measure(
+    "model_human_kl", "KLD, model to people", _with_people(lambda run: run.metrics["human"]["model_human"])
+)
+SEPARABILITY = Measure(
+    "separability", "$S_f$", _scored("class_separability_true"), printed="class_separability", digits=2, nil=0.1
+)
+SEPARABILITY_PREDICTED = Measure(
+    "separability_predicted", "$S_f$, classes by prediction", _scored("class_separability_predicted"),
+    printed="class_separability", digits=2,
+)  # fmt: skip
+# What the text, the tables and the released code leave open, beside the defaults above.
+WEIGHTED_PRECISION = Measure("precision_weighted", "precision, weighted", _weighted("precision"), bounds=UNIT)
+WEIGHTED_F1 = Measure("f1_weighted", "F1, weighted", _weighted("f1"), bounds=UNIT)
+CALIBRATIONS = (
+    ECE,
+    Measure(
+        "ece_left", "ECE, [lo, hi)", _on_probs(functools.partial(metrics.expected_calibration_error, edges="left")),
+        bounds=UNIT,
+    ),
+    Measure(
+        "ece_10", "ECE, 10 bins", _on_probs(functools.partial(metrics.expected_calibration_error, bins=10)),
+        bounds=UNIT,
+    ),
+    Measure("ece_adaptive", "ECE, equal mass", _scored("ece_adaptive"), bounds=UNIT),
+    Measure("ece_scaled", "ECE, scaled", _scaled("ece_after"), bounds=UNIT),
+    Measure("temperature", "temperature", _scaled("temperature")),
+)  # fmt: skip
+CONFIDENCE = image_mean("confidence", "confidence", _confidences, bounds=UNIT)
+LOGIT_SIZE = image_mean("logit_size", "logits", _sizes)
+KL_OFF_DIAGONAL = Measure(
+    "kl_off_diagonal", "class KL from people, off the diagonal",
+    _with_people(lambda run: float(_off_diagonal(class_kl(run)).mean())),
+)  # fmt: skip
+# Which wrong classes are the likely ones, however confident the model is (Figure 3).
+HUMAN_ORDER = Measure(
+    "human_order", "rank correlation with people, off the diagonal", _with_people(_human_order), bounds=(-1, 1)
+)
+
+
+def in_class_space(convention: str = "table") -> tuple[Measure, Measure, Measure]:
+    """Cohesion, adhesion and discrimination (Table 5) under one of `metrics.CONVENTIONS`; "table" is the paper's."""
+    return tuple(
+        Measure(
+            name if convention == "table" else f"{name}_{convention}", name,
+            lambda run, split, of=getattr(metrics, name): of(class_gram(run), convention=convention),
+            printed=name if convention == "table" else "", bounds=(-1, 1),
+        )
+        for name in ("cohesion", "adhesion", "discrimination")
+    )  # fmt: skip
+
+
+COHESION, ADHESION, DISCRIMINATION = in_class_space()
+
+
+def trained(column: str) -> Measure:
+    """A column of the learning curve in the last epoch, such as accuracy or loss on the training batches."""
+
+    def of(run: Run, split: str) -> float | None:
+        return float(run.history[column].iloc[-1]) if len(run.history) else None
+
+    return Measure(f"training_{column}", f"training {column}", of)
+
+
+def entropy(temperature: float = 1.0) -> Measure:
+    """Mean entropy of predictions softened by `temperature`, nats: what a student can learn besides labels."""
+    softened = "" if temperature == 1 else f" at temperature {temperature:g}"
+    return image_mean(
+        f"entropy_{temperature:g}", f"entropy{softened}",
+        lambda run, split: metrics.per_image_entropy(run.predictions[f"{split}_logits"], temperature),
+    )  # fmt: skip
+
+
+def fidelity(teachers: Mapping, temperature: float) -> tuple[Measure, ...]:
+    """How much like its own teacher a student predicts: agreement, and KL from it at temperature 1 and `temperature`.
+
+    `teachers` maps specs to runs, the baseline's teacher of each seed among them: beside it stand the controls, which
+    no trained network taught. So much alike are two networks that learned from the same labels.
+    """
+    baselines = {spec.seed: run for spec, run in teachers.items() if not spec.augmentations}
+
+    def pair(run: Run, split: str) -> tuple[np.ndarray, np.ndarray]:
+        of = teachers[run.spec.teacher] if is_taught(run.spec) else baselines[run.spec.seed]
+        return run.predictions[f"{split}_logits"], of.predictions[f"{split}_logits"]
+
+    def agreeing(run: Run, split: str) -> np.ndarray:
+        student, teacher = pair(run, split)
+        return student.argmax(axis=1) == teacher.argmax(axis=1)
+
+    def divergence(softened: float) -> Callable[[Run, str], np.ndarray]:
+        return lambda run, split: metrics.per_image_student_teacher_kl(*pair(run, split), softened)
+
+    return (
+        image_mean("agreement", "agreement", agreeing, bounds=UNIT, digits=4),
+        image_mean("teacher_kl_1", "KL", divergence(1.0), digits=4),
+        image_mean(
+            f"teacher_kl_{temperature:g}", f"KL at temperature {temperature:g}", divergence(temperature), digits=4
+        ),
+    )
+
+
+# ---------------------------------------------------------------- the latent space (Figure 4)
+
+
+def _centroids(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Principal components (M, D) of embeddings about their common centre, their labels (M,), and each one's class's
+    centre (M, D)."""
+    x, truth = run.latent["components"].astype(np.float64), run.latent["labels"].astype(np.int64)
+    x = x - x.mean(axis=0)
+    of_class = {k: x[truth == k].mean(axis=0) for k in np.unique(truth)}
+    return x, truth, np.array([of_class[k] for k in truth])
+
+
+def _in_groups(value: Callable[[Run], float]) -> Callable[[Run, str], float | None]:
+    return lambda run, split: value(run) if run.spec.dataset in GROUPS and split == "test" else None
+
+
+def _spread(run: Run) -> float:
+    """Root-mean-square distance of an image from the centre of its class, over that from the centre of all, 0..1."""
+    x, _, centres = _centroids(run)
+    return float(np.sqrt(((x - centres) ** 2).sum() / (x**2).sum()))
+
+
+def _distance(run: Run) -> float:
+    """Distance between the centres of the two groups, over the RMS distance from the centre of all, 0..2."""
+    x, truth, _ = _centroids(run)
+    one, other = (x[np.isin(truth, group)].mean(axis=0) for group in GROUPS[run.spec.dataset])
+    return float(np.linalg.norm(one - other) / np.sqrt((x**2).sum(axis=1).mean()))
+
+
+SPREAD = Measure("spread", "spread within classes", _in_groups(_spread), bounds=UNIT)
+DISTANCE = Measure("distance", "distance between groups", _in_groups(_distance), bounds=(0, 2))
