@@ -251,3 +251,105 @@ def _text(value: Any) -> str:
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     return number(value) if isinstance(value, float) else str(value)
+
+
+# ---------------------------------------------------------------- tables of runs
+
+
+def recipes(rows: pd.DataFrame, caption: str, name: str) -> Markdown:
+    """How the networks were trained, a line for each architecture and length of training."""
+    lines = {}
+    for spec in (run.spec for run in rows["run"] if run.spec.recipe.epochs):
+        recipe, taught = spec.recipe, hasattr(spec, "teacher")
+        lines[taught, spec.model, recipe] = [
+            network_name(spec.model).replace("-", "\N{NON-BREAKING HYPHEN}"),
+            "labels and teacher" if taught else "labels",
+            MISSING if spec.model == "lenet" else f"{spec.width}",  # LeNet has one size
+            f"{recipe.epochs}", f"{recipe.batch_size}", f"{recipe.peak_lr:g}", f"{recipe.weight_decay:g}",
+            f"{recipe.clip_norm:g}" if recipe.clip_norm else MISSING,
+        ]  # fmt: skip
+    header = ["Network", "Learns from", "Width", "Epochs", "Batch", "Peak rate", "Weight decay", "Clipped at"]
+    return numbered([header, [LEFT, LEFT, *[RIGHT] * 6], *lines.values()], caption, name)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """The accuracy that a network at full size, trained long enough with a sound recipe, is known to reach."""
+
+    dataset: str
+    model: str
+    epochs: int  # at least
+    augmentation: str | None  # None: every one
+    low: float
+    high: float = 1.0
+
+    def applies(self, spec) -> bool:
+        same = (spec.dataset, spec.model, spec.width) == (self.dataset, self.model, FULL_WIDTH)
+        # A student's own images are plain; what nobody knows is what to expect of those of a random teacher.
+        of = getattr(spec, "teacher", spec)
+        known = of is spec or is_taught(spec)
+        named = self.augmentation in (None, augment.label(of.augmentations))
+        return same and known and named and spec.recipe.epochs >= self.epochs
+
+    def told(self) -> str:
+        return f"at least {self.low:.3f}" if self.high == 1 else f"{self.low:.2f} to {self.high:.2f}"
+
+
+# Of ResNet-18: airbench's baselines, and DeVries & Taylor (2017) with a margin for the shorter training. Of LeNet and
+# MNIST: what such networks usually reach, with or without a teacher.
+EXPECTATIONS = (
+    Expectation("cifar10", "resnet18", 80, "crop_flip", 0.945),
+    Expectation("cifar10", "resnet18", 80, "none", 0.86, 0.90),
+    Expectation("mnist", "alexnet", 10, None, 0.99),
+    Expectation("mnist", "lenet", 10, None, 0.99),
+    Expectation("cifar10", "lenet", 30, None, 0.60, 0.75),
+)
+
+
+def sanity(rows: pd.DataFrame, caption: str, name: str) -> Markdown | None:
+    """Test accuracy of each network, seed by seed, beside what is expected of its like; loud where one is outside.
+
+    None where nothing is known beforehand of networks of that size on that data.
+    """
+    lines, outside = [], []
+    for (network, loss, teaching, own), group in rows.groupby(
+        ["network", "loss", "teacher_augmentation", "augmentation"], sort=False
+    ):
+        for expected in (one for one in EXPECTATIONS if one.applies(group["run"].iloc[0].spec)):
+            found = [measures.ACCURACY.value(run) for run in group["run"]]
+            missed = [f"{accuracy:.4f}" for accuracy in found if not expected.low <= accuracy <= expected.high]
+            who = f"{network_name(network)}{f', {names.LOSSES.get(loss, loss)}' if loss else ''}"
+            images = augmentation_name(teaching if loss else own)
+            if missed:
+                outside.append(f"{who} ({images}) with {listing(missed)}, expected {expected.told()}")
+            lines.append([
+                who, images, expected.told(), ", ".join(f"{accuracy:.4f}" for accuracy in found),
+                f"**{len(found) - len(missed)} of {len(found)}**" if missed else "yes", run_links(" ".join(group["mark"])),
+            ])  # fmt: skip
+    if not lines:
+        return None
+    header = ["Network", "Augmentation", "Expected", "Found, by seed", "Inside", "Runs"]
+    table = numbered([header, [LEFT, LEFT, RIGHT, RIGHT, LEFT, RIGHT], *lines], caption, name)
+    return Markdown(f"{table}\n**Outside of what is expected**: {'; '.join(outside)}.\n" if outside else table)
+
+
+def every_run(rows: pd.DataFrame) -> Markdown:
+    """Every run of a chapter, with a link to its record: what it scored, what it took, and what it was made with."""
+    scores = {"accuracy": measures.ACCURACY, "test loss": measures.LOSS, "ECE": measures.ECE}
+    of = {one: [measure.value(run) for run in rows["run"]] for one, measure in scores.items()}
+    shifted = [measures.ACCURACY.value(run, "shifted") for run in rows["run"]]
+    made = [run.metrics["provenance"] for run in rows["run"]]
+    data = pd.DataFrame({
+        "run": [run.key for run in rows["run"]], "teacher's images": rows["teacher_augmentation"].to_list(),
+        "own images": rows["augmentation"].to_list(), "loss": rows["loss"].to_list(), "seed": rows["seed"].to_list(),
+        **of, "shifted accuracy": shifted,
+        **{one: [each[one] for each in made] for one in ("seconds", "device", "commit")},
+    })  # fmt: skip
+    scored = (*scores, "shifted accuracy")
+    align = [RIGHT if column in (*scored, "seed", "seconds") else LEFT for column in data]
+    lines = [
+        [f"[{key}](run:{mark})", *(number(x, 4) if c in scored and x is not None and x == x else "" if x is None or x != x
+         else str(x) for c, x in zip(data.columns[1:], others))]
+        for mark, (key, *others) in zip(rows["mark"], data.itertuples(index=False), strict=True)
+    ]  # fmt: skip
+    return Markdown(f"{pipes([list(data), align, *lines])}\n\n{csv_link(data, 'runs')}\n")
