@@ -57,6 +57,8 @@ def again(name: str, device: str) -> Comparison:
     """
     then = runs.find(name)
     then.check()
+    if then.spec.held_out:
+        raise runs.RunError(f"{name} was judged on images held out, and its predictions are not kept: none to compare")
     needed = [Run(then.spec.teacher)] if isinstance(then.spec, Student) else []
     for teacher in needed:
         teacher.check()

@@ -19,7 +19,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
@@ -73,6 +73,24 @@ class Dataset:
     shifted_name: str | None
     human_counts: np.ndarray | None
     checksum: str
+
+
+def held_out(dataset: Dataset, count: int) -> tuple[Dataset, np.ndarray]:
+    """The same with `count` of its training images held out as its test set, and the rows (N - count,) that are left.
+
+    The split is stratified and always the same. The dataset's own test sets are not in the result: what is chosen by
+    the images held out has not seen them.
+    """
+    labels = dataset.train.labels
+    if not len(dataset.classes) <= count <= len(labels) - len(dataset.classes):
+        raise DataError(
+            f"held_out is {count}, of {len(labels)} training images of {dataset.name}: both parts need one of each of "
+            f"its {len(dataset.classes)} classes"
+        )
+    rows = np.arange(len(labels))
+    kept, held = (np.sort(part) for part in train_test_split(rows, test_size=count, stratify=labels, random_state=0))
+    train, test = (Split(dataset.train.images[part], labels[part]) for part in (kept, held))
+    return replace(dataset, train=train, test=test, shifted=None, shifted_name=None, human_counts=None), kept
 
 
 def folder() -> Path:

@@ -74,6 +74,7 @@ class Teacher:
     recipe: Recipe
     augmentations: tuple[str, ...] = ()
     seed: int = 0
+    held_out: int = 0
 
     def __post_init__(self) -> None:
         check_network(self)
@@ -94,6 +95,7 @@ class Student:
     kd_weight: float = 0.5
     direction: str = "teacher_student"
     reduction: str = "batchmean"
+    held_out: int = 0
 
     def __post_init__(self) -> None:
         check_network(self)
@@ -124,6 +126,8 @@ def check_network(spec: Spec) -> None:
     models.check(spec.model, spec.width)
     object.__setattr__(spec, "augmentations", tuple(spec.augmentations))
     augment.check(spec.augmentations)
+    if isinstance(spec.held_out, bool) or not isinstance(spec.held_out, int) or spec.held_out < 0:
+        raise RunError(f"held_out is {spec.held_out!r}: expected a number of training images, or 0")
 
 
 def canonical(spec: Spec | Recipe) -> dict:
@@ -201,6 +205,8 @@ def mark(run_key: str) -> str:
 
 
 def network_name(spec: Spec) -> str:
+    if spec.model == "uniform":  # it has nothing to train and nothing to augment for
+        return spec.model
     arm = "random" if spec.recipe.epochs == 0 else augment.label(spec.augmentations).replace("+", ".")
     return f"{spec.model}-{arm}"
 
@@ -262,6 +268,8 @@ class Run:
     def check(self) -> None:
         """Raise `RunError` where a file that every run has is missing, or one is unreadable or of another spec."""
         archives = {"predictions.npz": ("test_logits", "test_labels", "class_gram", "embedding_dim")}
+        if self.spec.held_out:  # its curve is all that is kept
+            archives = {}
         for name in [*FILES, *archives]:
             if not (self.folder / name).is_file():
                 raise self._damaged(name, "it is missing")
@@ -269,7 +277,7 @@ class Run:
             archives[LATENT] = ("components", "labels")
         if self._json("spec.json") != canonical(self.spec):
             raise self._damaged("spec.json", "it describes another run")
-        for part in ("test", "provenance"):
+        for part in ("validation" if self.spec.held_out else "test", "provenance"):
             if not isinstance(self.metrics, dict) or part not in self.metrics:
                 raise self._damaged("metrics.json", f"it has no {part!r}")
         epochs = self.spec.recipe.epochs
@@ -483,8 +491,10 @@ def make(run: Run, device: str) -> None:
     """Train a run and put it into the store by one rename."""
     started = time.monotonic()
     spec = run.spec
-    dataset = data.load(spec.dataset)
-    train = training_set(dataset, device)
+    dataset, rows = data.load(spec.dataset), None
+    if spec.held_out:
+        dataset, rows = data.held_out(dataset, spec.held_out)
+    train = training_set(dataset.train, dataset, device)
     model = initial_network(spec, dataset)
     checkpoint = store() / ".checkpoints" / f"{run.key}.pt"
     history = fit(
@@ -493,18 +503,22 @@ def make(run: Run, device: str) -> None:
         spec.recipe,
         augmentations=spec.augmentations,
         seed=spec.seed,
-        **taught_by(spec, device),
+        **taught_by(spec, device, rows),
+        validation=training_set(dataset.test, dataset, device) if spec.held_out else None,
         checkpoint=checkpoint,
         title=run.key,
     )
-    predictions, scores, embeddings = evaluate(model, dataset, train)
     aside = store() / ".making" / run.key
     shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed: this one holds the lock
     aside.mkdir(parents=True)
     write_json(aside / "spec.json", canonical(spec))
     history.to_csv(aside / "history.csv", index=False)
-    np.savez_compressed(aside / "predictions.npz", **predictions)
-    if isinstance(spec, Teacher):
+    if spec.held_out:
+        scores = {"validation": {name: float(history[f"validation_{name}"].iloc[-1]) for name in ("accuracy", "loss")}}
+    else:
+        predictions, scores, embeddings = evaluate(model, dataset, train)
+        np.savez_compressed(aside / "predictions.npz", **predictions)
+    if isinstance(spec, Teacher) and not spec.held_out:
         np.savez_compressed(aside / LATENT, **latent_space(embeddings, dataset))
         if spec.recipe.epochs:
             write_packed(aside / TRAIN_LOGITS, on_training_images(model, train))
@@ -515,8 +529,8 @@ def make(run: Run, device: str) -> None:
     checkpoint.unlink(missing_ok=True)
 
 
-def training_set(dataset: data.Dataset, device: str) -> TrainingSet:
-    return to_device(dataset.train.images, dataset.train.labels, dataset.mean, dataset.std, device)
+def training_set(split: data.Split, dataset: data.Dataset, device: str) -> TrainingSet:
+    return to_device(split.images, split.labels, dataset.mean, dataset.std, device)
 
 
 def initial_network(spec: Spec, dataset: data.Dataset) -> models.Classifier:
@@ -525,13 +539,17 @@ def initial_network(spec: Spec, dataset: data.Dataset) -> models.Classifier:
     return models.build(spec.model, width=spec.width, classes=len(dataset.classes), seed=seed)
 
 
-def taught_by(spec: Spec, device: str) -> dict:
-    """What `fit` needs to know of the teacher: logits where the images stay as they are, else the network."""
+def taught_by(spec: Spec, device: str, rows: np.ndarray | None = None) -> dict:
+    """What `fit` needs to know of the teacher: logits where the images stay as they are, else the network.
+
+    `rows` are the training images that are not held out, None where all are trained on.
+    """
     if isinstance(spec, Teacher):
         return {}
     if not spec.augmentations:
         stored = taught_from(spec) == TRAIN_LOGITS
         logits = Run(spec.teacher).train_logits() if stored else untrained_logits(spec.teacher, device)
+        logits = logits if rows is None else logits[rows]
         return {"teacher": torch.as_tensor(logits).to(device), "distillation": spec.distillation}
     return {
         "teacher": Run(spec.teacher).network(),
@@ -562,7 +580,7 @@ def untrained_logits(spec: Teacher, device: str) -> np.ndarray:
     """
     dataset = data.load(spec.dataset)
     model = initial_network(spec, dataset).to(device, memory_format=memory_format(spec.recipe.precision))
-    return on_training_images(model, training_set(dataset, device)).astype(np.float32)
+    return on_training_images(model, training_set(dataset.train, dataset, device)).astype(np.float32)
 
 
 def passes_of(spec: Spec) -> Path | None:
@@ -577,7 +595,7 @@ def passes_of(spec: Spec) -> Path | None:
         "teacher": canonical(spec.teacher),
         "augmentations": spec.augmentations,
         "extensions": extensions.versions(spec.dataset, spec.teacher.model, spec.augmentations, None),
-        "batches": [spec.seed, spec.recipe.batch_size, spec.recipe.version],
+        "batches": [spec.seed, spec.recipe.batch_size, spec.recipe.version, spec.held_out],
         "commit": commit(),
     }
     return store() / ".passes" / hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:16]

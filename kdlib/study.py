@@ -17,7 +17,7 @@ import yaml
 from kdlib import KdlibError, augment, extensions
 from kdlib.data import LOADERS as DATASETS
 from kdlib.distill import TERMS
-from kdlib.models import ARCHITECTURES
+from kdlib.models import ARCHITECTURES, FULL_WIDTH
 from kdlib.runs import Spec, Student, Teacher
 from kdlib.train import Recipe
 
@@ -247,15 +247,20 @@ def random_teacher(s: Settings, seed: int) -> Teacher:
     return Teacher(s.dataset, s.teacher, s.width(s.teacher), s.recipe(s.teacher, 0), (), seed)
 
 
+def uniform_teacher(s: Settings) -> Teacher:
+    """A teacher that says nothing: the control with the weight on labels that students have, and no knowledge."""
+    return Teacher(s.dataset, "uniform", FULL_WIDTH, s.recipe(s.teacher, 0))
+
+
 def alone(s: Settings, model: str, seed: int, augmentations: tuple[str, ...] = ()) -> Teacher:
     """A student's architecture and recipe on labels alone."""
     return Teacher(s.dataset, model, s.width(model), s.recipe(model, s.student_epochs), augmentations, seed)
 
 
 def student(
-    s: Settings, model: str, of: Teacher, reduction: str, augmentations: tuple[str, ...] = ()
+    s: Settings, model: str, of: Teacher, reduction: str, augmentations: tuple[str, ...] = (), seed: int | None = None
 ) -> Student:
-    """A student of `of` with its seed, not augmented unless said so (Sections 4.1 to 4.4)."""
+    """A student of `of`, not augmented unless said so (Sections 4.1 to 4.4), with its teacher's seed or its own."""
     return Student(
         s.dataset,
         of,
@@ -263,7 +268,7 @@ def student(
         s.width(model),
         s.recipe(model, s.student_epochs),
         augmentations,
-        of.seed,
+        of.seed if seed is None else seed,
         s.temperature,
         s.kd_weight,
         reduction=reduction,

@@ -128,10 +128,14 @@ def fit(
     teacher_precision: str = "float32",
     distillation: Distillation | None = None,
     passes: Path | None = None,
+    validation: TrainingSet | None = None,
     checkpoint: Path | None = None,
     title: str = "",
 ) -> pd.DataFrame:
     """Train `model` in place on the device of `data`; returns a row an epoch: epoch, lr, loss, accuracy, seconds.
+
+    Where the recipe clips gradients, `clipped` is the share of steps on which it did; with images for `validation`,
+    `validation_loss` and `validation_accuracy` are those of the network after the epoch, on these images as they are.
 
     `teacher` is None (labels alone), logits of every training image (N, K), which are exact for a student whose
     images are not augmented, or a network, which then sees the student's batch in `teacher_precision`. On the CPU the
@@ -165,7 +169,7 @@ def fit(
     for epoch in range(len(rows), recipe.epochs):
         started = time.monotonic()
         torch.manual_seed(derive(seed, "dropout", epoch))
-        totals = torch.zeros(2, device=device)
+        totals = torch.zeros(3, device=device)
         of_epoch = batches(data, steps, recipe.batch_size, augmentations, seed, epoch, stored)
         for i, batch in enumerate(beside.added(of_epoch, epoch) if beside else of_epoch):
             lr = recipe.learning_rate(epoch * steps + i, recipe.epochs * steps)
@@ -174,7 +178,7 @@ def fit(
                 step = CapturedStep(step, state, batch)
                 torch.manual_seed(derive(seed, "dropout", epoch))  # the warm-up has drawn from it
             totals += step(*batch)
-        loss, accuracy = (totals / steps).tolist()  # the only wait for the device in an epoch
+        loss, accuracy, clipped = (totals / steps).tolist()  # the only wait for the device in an epoch
         last = epoch + 1 == recipe.epochs
         if not math.isfinite(loss) or (last and not all_finite(model)):
             raise TrainingError(
@@ -183,13 +187,23 @@ def fit(
                 f"{distillation or 'no distillation'}"
             )
         seconds = time.monotonic() - started
-        rows.append({"epoch": epoch + 1, "lr": lr, "loss": loss, "accuracy": accuracy, "seconds": seconds})
+        row = {"epoch": epoch + 1, "lr": lr, "loss": loss, "accuracy": accuracy, "seconds": seconds}
+        row |= {} if recipe.clip_norm is None else {"clipped": clipped}
+        row |= validated(model, validation) if validation else {}
+        rows.append(row)
         progress.show(rows[-1])
         if checkpoint and time.monotonic() - last_saved > SECONDS_BETWEEN_CHECKPOINTS:
             save_checkpoint(checkpoint, state, rows)
             last_saved = time.monotonic()
     progress.close()
-    return pd.DataFrame(rows, columns=["epoch", "lr", "loss", "accuracy", "seconds"])
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["epoch", "lr", "loss", "accuracy", "seconds"])
+
+
+def validated(model: Classifier, held_out: TrainingSet) -> dict[str, float]:
+    """Loss and accuracy of a network in training on images that it is not trained on; it goes on as before."""
+    logits, _ = infer(model, held_out.images, held_out.mean, held_out.std)
+    correct = (logits.argmax(1) == held_out.labels).float().mean()
+    return {"validation_loss": float(cross_entropy(logits, held_out.labels)), "validation_accuracy": float(correct)}
 
 
 @functools.cache
@@ -354,7 +368,8 @@ def training_step(
 ) -> Step:
     """A function of a batch's tensors (x, y | y_a, y_b, lam, [teacher logits]) that takes one step.
 
-    It returns the loss and the share of images classified correctly as a tensor (2,). A `teacher` is for CUDA, where
+    It returns the loss, the share of images classified correctly and whether the gradient was clipped, as a tensor
+    (3,). A `teacher` is for CUDA, where
     its pass belongs to the recorded step; on the CPU its logits come with the batch.
     """
     student = compiled(model) if next(model.parameters()).is_cuda else model
@@ -375,11 +390,13 @@ def training_step(
         else:
             loss = kd_loss(logits, teacher_logits, labels, **asdict(distillation))
         loss.backward()
+        clipped = torch.zeros((), device=x.device)
         if recipe.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+            clipped = (norm > recipe.clip_norm).float()
         optimizer.step()
         correct = (logits.argmax(1) == rest[0]).float().mean()
-        return torch.stack([loss.detach(), correct])
+        return torch.stack([loss.detach(), correct, clipped])
 
     return step
 

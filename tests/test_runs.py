@@ -21,7 +21,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from kdlib import KdlibError, data, metrics, models, runs, study, train
+from kdlib import KdlibError, again, data, metrics, models, runs, study, train
 from kdlib.runs import Run, RunError, Student, Teacher
 from kdlib.train import Recipe
 
@@ -218,6 +218,34 @@ def test_a_run_is_its_files_and_nothing_else_remains(made):
     assert sorted(path.name for path in made.iterdir() if not path.name.startswith(".")) == sorted(KEYS)
     for aside in (".making", ".checkpoints"):
         assert not (made / aside).exists() or not list((made / aside).iterdir())
+
+
+def test_a_run_judged_on_images_held_out_keeps_its_curve_and_opens_no_test_set(filled, monkeypatch):
+    spec = dataclasses.replace(STUDENT, held_out=300)
+
+    def shut(*arguments):
+        raise AssertionError("a test set is opened")
+
+    monkeypatch.setattr(runs, "evaluate", shut)
+    (run,) = runs.ensure([spec])
+    assert sorted(path.name for path in run.folder.iterdir()) == ["history.csv", "metrics.json", "spec.json"]
+    assert run.metrics["validation"]["accuracy"] == run.history.validation_accuracy.iloc[-1]
+    assert runs.ensure([spec])[0].key == run.key  # it is whole
+    with pytest.raises(RunError, match="held out"):
+        again.again(run.key, "cpu")
+
+
+def test_a_student_judged_on_images_held_out_learns_from_the_logits_of_the_others(filled, monkeypatch):
+    _, signals = record_fits(monkeypatch)
+    runs.ensure([dataclasses.replace(STUDENT, held_out=300)])
+    _, rows = data.held_out(data.load("digits"), 300)
+    assert torch.equal(signals[0], torch.as_tensor(Run(TEACHER).train_logits()[rows]))
+
+
+@pytest.mark.parametrize("value", [-1, True, 0.5])
+def test_a_number_of_held_out_images_that_has_no_meaning_is_refused(value):
+    with pytest.raises(RunError, match="held_out"):
+        dataclasses.replace(STUDENT, held_out=value)
 
 
 def test_a_run_holds_what_the_chapters_read(filled, no_training):

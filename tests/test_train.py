@@ -5,6 +5,7 @@ import dataclasses
 import random
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.nn import functional as F
@@ -72,6 +73,27 @@ def interrupt(monkeypatch, after):
 
     monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0)
     monkeypatch.setattr(train, "augment", stopping)
+
+
+# --- what is watched ---
+
+
+def test_validation_is_of_the_network_after_each_epoch_and_changes_nothing(digits):
+    held_out = train.TrainingSet(digits.images[:40], digits.labels[:40], digits.mean, digits.std)
+    plain, watched = net("alexnet"), net("alexnet")  # its dropout would notice
+    without = fit(plain, digits, RECIPE)
+    history = fit(watched, digits, RECIPE, validation=held_out)
+    assert same(plain, watched) and watched.training
+    pd.testing.assert_frame_equal(history[["loss", "accuracy"]], without[["loss", "accuracy"]])
+    logits, _ = infer(watched, held_out.images, held_out.mean, held_out.std)
+    assert history.validation_accuracy.iloc[-1] == pytest.approx((logits.argmax(1) == held_out.labels).float().mean())
+    assert history.validation_loss.iloc[-1] == pytest.approx(F.cross_entropy(logits, held_out.labels).item())
+    assert history.validation_loss.nunique() == RECIPE.epochs
+
+
+@pytest.mark.parametrize(("norm", "share"), [(1e-6, 1.0), (1e6, 0.0)])
+def test_the_share_of_clipped_steps_is_told(digits, norm, share):
+    assert fit(net(), digits, changed(clip_norm=norm)).clipped.tolist() == [share] * RECIPE.epochs
 
 
 # --- against a plain loop ---
