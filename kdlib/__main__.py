@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from kdlib import KdlibError, again, budgets, paper, runs, study
+from kdlib import KdlibError, budgets, paper, runs, study
+from kdlib.runs import again
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -78,7 +79,7 @@ def run_chapters(arguments: argparse.Namespace) -> None:
     asked = [study.settings(chapter, arguments.profile, **overrides) for chapter in chapters]
     for chapter, settings in zip(chapters, asked, strict=True):
         made = runs.ensure(study.CHAPTERS[chapter](settings), device=settings.device)
-        print(f"{chapter}: {len(made)} runs in {runs.store()}", flush=True)
+        print(f"{chapter}: {len(made)} runs in {runs.default_store()}", flush=True)
 
 
 def choose_training(arguments: argparse.Namespace) -> None:

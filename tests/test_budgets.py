@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdlib import KdlibError, budgets, data, runs, study
+from kdlib import KdlibError, budgets, data, study
+from kdlib.runs import make
 
 SETTINGS = study.settings("students", "cpu")
 
@@ -80,5 +81,5 @@ def test_a_choice_trains_what_the_store_lacks_and_reads_the_rest(tmp_path, monke
     settings = study.settings("students", "demo", teacher_epochs=1, augmentations=["none", "mixup"])
     chosen = budgets.choose(settings, "lenet", "batchmean", ["taught", "uniform"])
     assert chosen["peak_lr"] == 0.05 and set(chosen["epochs"]) == {"taught", "uniform"}
-    monkeypatch.setattr(runs, "fit", None)
+    monkeypatch.setattr(make, "fit", None)
     assert budgets.choose(settings, "lenet", "batchmean", ["taught", "uniform"]) == chosen
