@@ -78,8 +78,8 @@ def test_the_settings_of_a_record_are_python_that_makes_this_run(records, studen
 )
 def test_a_record_tells_what_its_student_needs_and_the_store_lacks(records, tmp_path, epochs, augmentations, says):
     recipe = runs.Recipe(1, 256, 0.05, 5e-4, "float32")
-    teacher = runs.Teacher("digits", "resnet18", 2, dataclasses.replace(recipe, epochs=epochs))
-    spec = runs.Student("digits", teacher, "lenet", 64, recipe, augmentations)
+    teacher = runs.Supervised("digits", "resnet18", 2, dataclasses.replace(recipe, epochs=epochs))
+    spec = runs.Distilled("digits", teacher, "lenet", 64, recipe, augmentations)
     told = records.lacks(spec, tmp_path)
     assert says in told and bool(told) == bool(says)
     folder = tmp_path / runs.key(teacher)
