@@ -17,8 +17,8 @@ import yaml
 from kdlib import KdlibError, augment, extensions
 from kdlib.data import LOADERS as DATASETS
 from kdlib.distill import TERMS
-from kdlib.models import ARCHITECTURES
-from kdlib.runs import Spec, Student, Teacher
+from kdlib.models import ARCHITECTURES, FULL_WIDTH
+from kdlib.runs import Distilled, Spec, Supervised
 from kdlib.train import Recipe
 
 PROFILES = ("demo", "cpu", "paper")
@@ -236,34 +236,39 @@ def from_notebook(namespace: dict[str, Any], chapter: str) -> Settings:
 # ---------------------------------------------------------------- experiments
 
 
-def teacher(s: Settings, augmentations: tuple[str, ...], seed: int) -> Teacher:
+def teacher(s: Settings, augmentations: tuple[str, ...], seed: int) -> Supervised:
     """The teacher of one arm and seed (Section 4.1)."""
     recipe = s.recipe(s.teacher, s.teacher_epochs)
-    return Teacher(s.dataset, s.teacher, s.width(s.teacher), recipe, augmentations, seed)
+    return Supervised(s.dataset, s.teacher, s.width(s.teacher), recipe, augmentations, seed)
 
 
-def random_teacher(s: Settings, seed: int) -> Teacher:
+def random_teacher(s: Settings, seed: int) -> Supervised:
     """A teacher that was never trained: what the released code distils from once its weights fail to load."""
-    return Teacher(s.dataset, s.teacher, s.width(s.teacher), s.recipe(s.teacher, 0), (), seed)
+    return Supervised(s.dataset, s.teacher, s.width(s.teacher), s.recipe(s.teacher, 0), (), seed)
 
 
-def alone(s: Settings, model: str, seed: int, augmentations: tuple[str, ...] = ()) -> Teacher:
+def uniform_teacher(s: Settings) -> Supervised:
+    """A teacher that says nothing: the control with the weight on labels that students have, and no knowledge."""
+    return Supervised(s.dataset, "uniform", FULL_WIDTH, s.recipe(s.teacher, 0))
+
+
+def alone(s: Settings, model: str, seed: int, augmentations: tuple[str, ...] = ()) -> Supervised:
     """A student's architecture and recipe on labels alone."""
-    return Teacher(s.dataset, model, s.width(model), s.recipe(model, s.student_epochs), augmentations, seed)
+    return Supervised(s.dataset, model, s.width(model), s.recipe(model, s.student_epochs), augmentations, seed)
 
 
 def student(
-    s: Settings, model: str, of: Teacher, reduction: str, augmentations: tuple[str, ...] = ()
-) -> Student:
-    """A student of `of` with its seed, not augmented unless said so (Sections 4.1 to 4.4)."""
-    return Student(
+    s: Settings, model: str, of: Supervised, reduction: str, augmentations: tuple[str, ...] = (), seed: int | None = None
+) -> Distilled:
+    """A student of `of`, not augmented unless said so (Sections 4.1 to 4.4), with its teacher's seed or its own."""
+    return Distilled(
         s.dataset,
         of,
         model,
         s.width(model),
         s.recipe(model, s.student_epochs),
         augmentations,
-        of.seed,
+        of.seed if seed is None else seed,
         s.temperature,
         s.kd_weight,
         reduction=reduction,

@@ -7,11 +7,11 @@ import shutil
 
 import numpy as np
 import pytest
-from test_runs import AUGMENTED, RANDOM, ROOT, STUDENT, TEACHER
+from small import AUGMENTED, RANDOM, ROOT, STUDENT, TEACHER
 
-from kdlib import again, runs
+from kdlib import runs
 from kdlib.__main__ import main
-from kdlib.runs import RunError
+from kdlib.runs import RunError, again
 
 OF_RANDOM = dataclasses.replace(STUDENT, teacher=RANDOM)
 SPECS = [TEACHER, RANDOM, STUDENT, AUGMENTED, OF_RANDOM]

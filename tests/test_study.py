@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdlib import KdlibError, runs, study
-from kdlib.runs import Student, Teacher
+from kdlib import KdlibError, models, runs, study
+from kdlib.runs import Distilled, Supervised
 
 FIVE = ((), ("crop_flip",), ("cutout",), ("mixup",), ("cutmix",))
 THREE = ((), ("mixup",), ("cutmix",))
@@ -61,18 +61,18 @@ def test_a_chapter_lists_each_run_once_and_as_many_as_the_study_has(profile, cha
     found = Counter((type(spec), spec.seed) for spec in specs)
     expected = Counter()
     for seed in teachers_seeds(profile, chapter):
-        expected[Teacher, seed] += TEACHERS[chapter]
+        expected[Supervised, seed] += TEACHERS[chapter]
     for model in ARCHITECTURES.get(chapter, BOTH):
         for seed in seeds_of(profile, chapter, model):
-            expected[Teacher, seed] += ALONE[chapter]
-            expected[Student, seed] += STUDENTS[chapter]
+            expected[Supervised, seed] += ALONE[chapter]
+            expected[Distilled, seed] += STUDENTS[chapter]
     assert found == +expected
 
 
 @pytest.mark.parametrize("profile, chapter", EVERYWHERE)
 def test_every_student_has_the_papers_temperature_and_weight_and_its_teachers_seed(profile, chapter):
     for spec in listed(profile, chapter):
-        if isinstance(spec, Student):
+        if isinstance(spec, Distilled):
             assert (spec.temperature, spec.kd_weight, spec.direction) == (20, 0.5, "teacher_student")
             assert spec.seed == spec.teacher.seed and spec.dataset == spec.teacher.dataset
             assert spec.recipe.label_smoothing == spec.teacher.recipe.label_smoothing == 0
@@ -95,8 +95,8 @@ def test_students_learn_from_the_teachers_chapters_teachers_a_random_one_and_non
     for model in BOTH:
         for seed in seeds_of(profile, "students", model):
             mine = [spec for spec in specs if (spec.seed, spec.model) == (seed, model)]
-            (alone,) = (spec for spec in mine if isinstance(spec, Teacher))
-            students = [spec for spec in mine if isinstance(spec, Student)]
+            (alone,) = (spec for spec in mine if isinstance(spec, Supervised))
+            students = [spec for spec in mine if isinstance(spec, Distilled)]
             assert all(spec.recipe == alone.recipe and spec.width == alone.width for spec in students)
             assert alone.augmentations == () and all(spec.augmentations == () for spec in students)
             for reduction in ("batchmean", "mean"):
@@ -108,7 +108,7 @@ def test_students_learn_from_the_teachers_chapters_teachers_a_random_one_and_non
 
 @pytest.mark.parametrize("profile", study.PROFILES)
 def test_the_ablation_augments_the_teacher_the_student_or_both(profile):
-    specs = [spec for spec in listed(profile, "ablation") if isinstance(spec, Student)]
+    specs = [spec for spec in listed(profile, "ablation") if isinstance(spec, Distilled)]
     expected = {(a, ()) for a in FIVE} | {((), a) for a in FIVE} | {(a, a) for a in FIVE}
     for seed in seeds_of(profile, "ablation", "lenet"):
         for reduction in ("batchmean", "mean"):
@@ -121,7 +121,7 @@ def test_the_ablation_augments_the_teacher_the_student_or_both(profile):
 
 def test_the_ablation_without_the_arm_none_still_has_the_baseline_teacher():
     specs = listed("demo", "ablation", augmentations=["cutmix"], seeds=[0])
-    specs = [spec for spec in specs if isinstance(spec, Student)]
+    specs = [spec for spec in specs if isinstance(spec, Distilled)]
     assert Counter((s.teacher.augmentations, s.augmentations) for s in specs) == {
         (("cutmix",), ()): 2,
         ((), ("cutmix",)): 2,
@@ -132,9 +132,9 @@ def test_the_ablation_without_the_arm_none_still_has_the_baseline_teacher():
 @pytest.mark.parametrize("profile", study.PROFILES)
 def test_the_ablation_has_the_students_network_under_each_augmentation_without_a_teacher(profile):
     specs = listed(profile, "ablation")
-    recipes = {spec.recipe for spec in specs if isinstance(spec, Student)}
+    recipes = {spec.recipe for spec in specs if isinstance(spec, Distilled)}
     for seed in seeds_of(profile, "ablation", "lenet"):
-        mine = [spec for spec in specs if isinstance(spec, Teacher) and spec.seed == seed]
+        mine = [spec for spec in specs if isinstance(spec, Supervised) and spec.seed == seed]
         assert [spec.augmentations for spec in mine] == list(FIVE)
         assert {spec.model for spec in mine} == {"lenet"} and {spec.recipe for spec in mine} == recipes
         assert mine[0] in listed(profile, "students")  # the control of that chapter, trained once
@@ -143,7 +143,7 @@ def test_the_ablation_has_the_students_network_under_each_augmentation_without_a
 @pytest.mark.parametrize("profile", study.PROFILES)
 def test_mnist_has_alexnet_teachers_and_lenet_students(profile):
     specs = listed(profile, "mnist")
-    of = [spec.teacher for spec in specs if isinstance(spec, Student)]
+    of = [spec.teacher for spec in specs if isinstance(spec, Distilled)]
     trained = {one for one in of if one.recipe.epochs}
     assert {one.model for one in of} == {"alexnet"} and {one.augmentations for one in trained} == set(THREE)
     assert trained <= set(specs)
@@ -160,7 +160,7 @@ def test_the_dichotomy_looks_at_the_first_two_chapters_runs(profile):
 def test_every_run_of_a_profile_can_be_built(profile, chapter):
     for spec in listed(profile, chapter):
         with torch.device("meta"):
-            runs.models.ARCHITECTURES[spec.model](spec.width, 10)
+            models.ARCHITECTURES[spec.model](spec.width, 10)
         assert spec.recipe.precision == "float32" or profile != "demo"
 
 
@@ -185,7 +185,7 @@ def test_parameters_reach_the_runs():
         student_epochs=2, batch_size=32, temperature=4, kd_weight=0.9, reductions=["mean"], teacher="lenet",
     )  # fmt: skip
     taught, by_random, alone = specs
-    assert taught.teacher == Teacher("digits", "lenet", 64, taught.teacher.recipe, ("crop_flip", "cutmix"), 7)
+    assert taught.teacher == Supervised("digits", "lenet", 64, taught.teacher.recipe, ("crop_flip", "cutmix"), 7)
     assert (taught.model, taught.temperature, taught.kd_weight, taught.reduction) == ("alexnet", 4.0, 0.9, "mean")
     assert by_random.teacher.recipe.epochs == 0 and by_random.teacher.augmentations == ()
     assert (taught.recipe.epochs, taught.teacher.recipe.epochs, alone.recipe) == (2, 3, taught.recipe)

@@ -42,6 +42,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from kdlib import KdlibError, runs, study
 from kdlib.runs import Run
+from kdlib.runs.make import SMALL_DATASETS
 
 ROOT = Path(__file__).resolve().parents[2]
 # papermill warns of parameters as unknown whose annotation it can't read; unknown ones are refused here before.
@@ -89,7 +90,7 @@ def build(profile: str, chapters: Iterable[str] | None, overrides: dict[str, Any
     with colleague(profile, chosen, overrides):
         for chapter in chosen:
             made[chapter.name] = make_runs(chapter, profile, given[chapter.name])
-            print(f"{chapter.name}: {len(made[chapter.name])} runs in {runs.store()}", flush=True)
+            print(f"{chapter.name}: {len(made[chapter.name])} runs in {runs.default_store()}", flush=True)
 
     folder = ROOT / "_build" / "report" / edition(profile, overrides)
     folder.mkdir(parents=True, exist_ok=True)
@@ -223,7 +224,7 @@ def colleague(profile: str, chosen: list[Chapter], overrides: dict[str, Any]) ->
     """
     experiments = list(dict.fromkeys(name for chapter in chosen for name in chapter.experiments))
     asked = [study.settings(name, profile, **overrides) for name in experiments]
-    if not asked or not all(s.device == "cpu" and s.dataset in runs.SMALL_DATASETS for s in asked):
+    if not asked or not all(s.device == "cpu" and s.dataset in SMALL_DATASETS for s in asked):
         yield
         return
     command = [sys.executable, "-m", "kdlib", "run", "--profile", profile]
