@@ -556,3 +556,10 @@ def test_bfloat16_is_float32_where_a_processor_would_emulate_it(digits, monkeypa
             monkeypatch.setattr(module, "memory_format", lambda precision: torch.channels_last)
         fit(asked, digits, changed(precision="float32", epochs=1))
         assert same(found, asked)
+
+
+def test_weights_that_the_last_step_broke_are_not_taken_for_trained(digits):
+    """The loss of a step is of the weights before it."""
+    recipe = changed(peak_lr=1.5e39, weight_decay=1e3, epochs=1, batch_size=112)
+    with pytest.raises(TrainingError, match="weights are lost"):
+        fit(net(), digits, recipe)
