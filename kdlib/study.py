@@ -148,11 +148,11 @@ class Settings:
         "loss", sequence(one_of(TERMS), "[batchmean, mean]"), "forms of the distillation loss"
     )
     teacher_epochs: int = parameter("training", whole(1), "epochs of each teacher")
-    student_epochs: int = parameter("training", whole(1), "epochs of each student under the long budget")
+    student_epochs: int = parameter("training", whole(1), "epochs of each student under the long budget; given alone, the only budget")
     budgets: tuple[str, ...] = parameter(
         "training", sequence(one_of(BUDGETS), "[chosen, long]"),
-        "how long students train: as chosen by held-out images, or long; long alone if student_epochs is given",
-    )  # fmt: skip
+        "lengths of the students' training: chosen by held-out images, or long",
+    )
     students_per_teacher: int = parameter(
         "training", whole(1), "students of each teacher under the chosen budget, with seeds of their own"
     )
