@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import timing  # noqa: F401  puts the project's folder on the path
 from kdlib import models
-from kdlib.runs import Run, Student, Teacher
+from kdlib.runs import Run, Distilled, Supervised
 from store import published
 from timing import keep
 
@@ -31,8 +31,8 @@ def teraflops_an_epoch(images: int) -> float:
 
 def main() -> None:
     made = [Run(spec) for spec in published() if spec.dataset == "cifar10" and spec.recipe.epochs]
-    teachers = [run for run in made if isinstance(run.spec, Teacher) and run.spec.model == "resnet18"]
-    lenets = [run for run in made if isinstance(run.spec, Student) and run.spec.model == "lenet"]
+    teachers = [run for run in made if isinstance(run.spec, Supervised) and run.spec.model == "resnet18"]
+    lenets = [run for run in made if isinstance(run.spec, Distilled) and run.spec.model == "lenet"]
     clean = [run for run in lenets if not run.spec.augmentations]
     augmented = [run for run in lenets if run.spec.augmentations]
     crop_flip = [run for run in teachers if run.spec.augmentations == ("crop_flip",)]

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from kdlib import KdlibError, again, paper, runs, study
+from kdlib import KdlibError, budgets, paper, runs, study
+from kdlib.runs import again
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,6 +38,12 @@ def parser() -> argparse.ArgumentParser:
             "--set", action="append", default=[], metavar="NAME=VALUE", help=f"one of {', '.join(study.PARAMETERS)}"
         )
     report.add_argument("--publish", action="store_true", help="then put the executed notebooks into book/")
+    chooser = commands.add_parser("choose", help="choose rate and length of a student's training by held-out images")
+    chooser.set_defaults(command=choose_training)
+    chooser.add_argument("--profile", default="demo", help=f"one of {', '.join(study.PROFILES)}")
+    chooser.add_argument("--student", default="lenet")
+    chooser.add_argument("--reduction", default="batchmean")
+    chooser.add_argument("--group", action="append", help=f"one of {', '.join(budgets.LEARNERS)}; all if not given")
     repeat = commands.add_parser("again", help="train stored runs again, aside, and tell how they differ")
     repeat.set_defaults(command=train_again)
     repeat.add_argument("key", nargs="+", help="the name of a run's folder")
@@ -72,7 +79,13 @@ def run_chapters(arguments: argparse.Namespace) -> None:
     asked = [study.settings(chapter, arguments.profile, **overrides) for chapter in chapters]
     for chapter, settings in zip(chapters, asked, strict=True):
         made = runs.ensure(study.CHAPTERS[chapter](settings), device=settings.device)
-        print(f"{chapter}: {len(made)} runs in {runs.store()}", flush=True)
+        print(f"{chapter}: {len(made)} runs in {runs.default_store()}", flush=True)
+
+
+def choose_training(arguments: argparse.Namespace) -> None:
+    settings = study.settings("students", arguments.profile)
+    chosen = budgets.choose(settings, arguments.student, arguments.reduction, arguments.group or budgets.LEARNERS)
+    print(yaml.safe_dump({arguments.student: {arguments.reduction: chosen}}), end="")
 
 
 def train_again(arguments: argparse.Namespace) -> None:

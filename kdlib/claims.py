@@ -33,7 +33,7 @@ import pandas as pd
 from scipy.special import entr
 
 from kdlib import KdlibError, metrics, paper, stats
-from kdlib.runs import Run, Teacher, is_taught
+from kdlib.runs import Run, Supervised as Teacher, is_taught
 from kdlib.stats import Interval, Quantity
 from kdlib.tables import (
     NO_BREAK, Markdown, arm_name, class_gram, directive, links, marks, minus, name_of_test_set, network_name,

@@ -14,35 +14,31 @@ Every file is looked for in one folder (`folder()`), and fetched from its origin
 
 import hashlib
 import os
-import shutil
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from http.client import HTTPException
-from pathlib import Path, PurePosixPath
-from urllib.request import Request, urlopen
+from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
-from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from torchvision.datasets import CIFAR10, MNIST
 from torchvision.datasets.mnist import read_image_file, read_label_file
-from tqdm import tqdm
 
-from kdlib import KdlibError
+from kdlib import fetch
+from kdlib.fetch import (
+    CIFAR10_CLASSES,
+    CIFAR10H,
+    DataError,
+    damaged,
+    fetch_cifar10,
+    fetch_cifar10h,
+    fetch_cinic10,
+    fetch_mnist,
+    read,
+    require,
+)  # fmt: skip
 
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 DIGITS = tuple("0123456789")
-CINIC10_IMAGES = 70_000  # of ImageNet, in CINIC-10's test fold
-
-
-class DataError(KdlibError):
-    """A data set that is unknown, or whose file is missing and out of reach, or damaged."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +69,24 @@ class Dataset:
     shifted_name: str | None
     human_counts: np.ndarray | None
     checksum: str
+
+
+def held_out(dataset: Dataset, count: int) -> tuple[Dataset, np.ndarray]:
+    """The same with `count` of its training images held out as its test set, and the rows (N - count,) that are left.
+
+    The split is stratified and always the same. The dataset's own test sets are not in the result: what is chosen by
+    the images held out has not seen them.
+    """
+    labels = dataset.train.labels
+    if not len(dataset.classes) <= count <= len(labels) - len(dataset.classes):
+        raise DataError(
+            f"held_out is {count}, of {len(labels)} training images of {dataset.name}: both parts need one of each of "
+            f"its {len(dataset.classes)} classes"
+        )
+    rows = np.arange(len(labels))
+    kept, held = (np.sort(part) for part in train_test_split(rows, test_size=count, stratify=labels, random_state=0))
+    train, test = (Split(dataset.train.images[part], labels[part]) for part in (kept, held))
+    return replace(dataset, train=train, test=test, shifted=None, shifted_name=None, human_counts=None), kept
 
 
 def folder() -> Path:
@@ -132,16 +146,13 @@ def _checksum(parts: dict) -> str:
     return digest.hexdigest()
 
 
-# --- the data sets ---
-
-
 def _cifar10(where: Path) -> dict:
     """CIFAR-10 (Krizhevsky 2009) with CIFAR-10H's votes, and the ImageNet part of CINIC-10 as shifted test set.
 
     The shifted images are normalised with CIFAR-10's statistics like any image that the network meets; the code
     released with the paper used CINIC-10's own.
     """
-    path = _require(where / "cifar10.npz", _fetch_cifar10)
+    path = require(where / "cifar10.npz", fetch_cifar10)
     x_train, y_train, x_test, y_test = _read_npz(path, "x_train", "y_train", "x_test", "y_test")
     shifted, shifted_name = _cinic10(where)
     return dict(
@@ -161,14 +172,14 @@ def _cifar10h(where: Path) -> np.ndarray:
 
     The votes are what is used; the published shares must say the same, so that a mixed-up file is noticed.
     """
-    counts_path, probs_path = (_require(where / name, _fetch_cifar10h) for name in CIFAR10H)
-    counts = _expect(counts_path, _read(counts_path, _load_numpy), np.int64, (10_000, 10))
-    probs = _expect(probs_path, _read(probs_path, _load_numpy), np.float64, (10_000, 10))
+    counts_path, probs_path = (require(where / name, fetch_cifar10h) for name in CIFAR10H)
+    counts = _expect(counts_path, read(counts_path, _load_numpy), np.int64, (10_000, 10))
+    probs = _expect(probs_path, read(probs_path, _load_numpy), np.float64, (10_000, 10))
     votes = counts.sum(axis=1, keepdims=True)
     if counts.min() < 0 or votes.min() < 1:
-        raise _damaged(counts_path, "negative votes or images without any", "votes for every image")
+        raise damaged(counts_path, "negative votes or images without any", "votes for every image")
     if not np.allclose(probs, counts / votes):
-        raise _damaged(probs_path, "other shares than the votes give", f"those of {counts_path.name}")
+        raise damaged(probs_path, "other shares than the votes give", f"those of {counts_path.name}")
     return counts
 
 
@@ -178,8 +189,8 @@ def _cinic10(where: Path) -> tuple[Split, str]:
     if sample.exists() and not full.exists():
         split = _rgb_split(sample, *_read_npz(sample, "x", "y"), None)
         return split, f"CINIC-10's ImageNet part, a sample of {len(split.labels):,} images"
-    path = _require(full, _fetch_cinic10)
-    split = _rgb_split(path, *_read_npz(path, "x", "y"), CINIC10_IMAGES)
+    path = require(full, fetch_cinic10)
+    split = _rgb_split(path, *_read_npz(path, "x", "y"), fetch.CINIC10_IMAGES)
     return split, f"CINIC-10's ImageNet part, all {len(split.labels):,} images of the test fold"
 
 
@@ -202,10 +213,10 @@ def _mnist(where: Path) -> dict:
 
 
 def _mnist_split(raw: Path, prefix: str, count: int) -> Split:
-    image_path = _require(raw / f"{prefix}-images-idx3-ubyte", _fetch_mnist)
-    label_path = _require(raw / f"{prefix}-labels-idx1-ubyte", _fetch_mnist)
-    images = _read(image_path, lambda path: read_image_file(path).numpy())
-    labels = _read(label_path, lambda path: read_label_file(path).numpy())
+    image_path = require(raw / f"{prefix}-images-idx3-ubyte", fetch_mnist)
+    label_path = require(raw / f"{prefix}-labels-idx1-ubyte", fetch_mnist)
+    images = read(image_path, lambda path: read_image_file(path).numpy())
+    labels = read(label_path, lambda path: read_label_file(path).numpy())
     _expect(image_path, images, np.uint8, (count, 28, 28))
     _expect_classes(label_path, _expect(label_path, labels, np.int64, (count,)))
     return Split(_as_rgb(np.pad(images, ((0, 0), (2, 2), (2, 2)))), labels)
@@ -261,24 +272,6 @@ _FILES = {  # what each reads, as patterns
 }  # fmt: skip
 
 
-# --- reading: a file that is not what it should be is named, with what was found and expected ---
-
-
-def _damaged(path: Path, found: str, expected: str) -> DataError:
-    return DataError(f"{path} holds {found}, expected {expected}: delete it and it will be fetched again")
-
-
-def _read(path: Path, reader: Callable):
-    """`reader(path)`; whatever it stumbles over becomes a DataError that names the file."""
-    try:
-        return reader(path)
-    # NumPy, zipfile and torchvision's asserting parser each have their own way to fail on a truncated file.
-    except (OSError, EOFError, LookupError, ValueError, TypeError, AssertionError, RuntimeError) as fault:
-        raise _damaged(path, f"what can't be read ({_one_line(fault)})", "a whole file") from fault
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error) as fault:
-        raise _damaged(path, f"a broken archive ({_one_line(fault)})", "a whole file") from fault
-
-
 def _load_numpy(path: Path):
     return np.load(path, allow_pickle=False)
 
@@ -288,7 +281,7 @@ def _read_npz(path: Path, *names: str) -> list[np.ndarray]:
         with _load_numpy(path) as arrays:
             return [arrays[name] for name in names]
 
-    return _read(path, reader)
+    return read(path, reader)
 
 
 def _expect(path: Path, array: np.ndarray, dtype: type, shape: tuple[int | None, ...]) -> np.ndarray:
@@ -297,14 +290,14 @@ def _expect(path: Path, array: np.ndarray, dtype: type, shape: tuple[int | None,
     if array.dtype != dtype or not fits:
         wanted = tuple("N" if n is None else n for n in shape)
         expected = f"{np.dtype(dtype)} of shape ({', '.join(map(str, wanted))})"
-        raise _damaged(path, f"an array of {array.dtype} of shape {array.shape}", expected)
+        raise damaged(path, f"an array of {array.dtype} of shape {array.shape}", expected)
     return array
 
 
 def _expect_classes(path: Path, labels: np.ndarray) -> np.ndarray:
     """`labels`, if all are of the ten classes."""
     if labels.min() < 0 or labels.max() > 9:
-        raise _damaged(path, f"labels from {labels.min()} to {labels.max()}", "labels from 0 to 9")
+        raise damaged(path, f"labels from {labels.min()} to {labels.max()}", "labels from 0 to 9")
     return labels
 
 
@@ -313,182 +306,3 @@ def _rgb_split(path: Path, images: np.ndarray, labels: np.ndarray, count: int | 
     _expect(path, images, np.uint8, (count, 32, 32, 3))
     _expect_classes(path, _expect(path, labels, np.uint8, (len(images),)))
     return Split(images, labels.astype(np.int64))
-
-
-# --- fetching: from the original host, aside, then renamed ---
-
-
-@dataclass(frozen=True)
-class Remote:
-    """A published file: the addresses to try in turn, its size in bytes, its checksum ("sha256:..." or "md5:...")."""
-
-    urls: tuple[str, ...]
-    size: int
-    checksum: str
-
-
-CIFAR10_ARCHIVE = Remote((CIFAR10.url,), 170_498_071, f"md5:{CIFAR10.tgz_md5}")
-_CIFAR10H_URL = "https://raw.githubusercontent.com/jcpeterson/cifar-10h/master/data"
-CIFAR10H = {
-    name: Remote((f"{_CIFAR10H_URL}/{name}",), 800_128, f"sha256:{sha256}")
-    for name, sha256 in (
-        ("cifar10h-counts.npy", "9b36b4550349af56c79083356312eb4af856cc5fd3caf1f669d40b9d0bbb69ff"),
-        ("cifar10h-probs.npy", "436ae98620e00073f9d08585ac870573b588853e7af9f54eb1647408114af77d"),
-    )
-}
-CINIC10_ARCHIVE = Remote(  # https://datashare.ed.ac.uk/handle/10283/3192
-    (
-        "https://datashare.ed.ac.uk/server/api/core/bitstreams/e8e186cc-2688-48f1-aa5a-3fda1a43f8b6/content",
-        "https://datashare.ed.ac.uk/bitstream/handle/10283/3192/CINIC-10.tar.gz",
-    ),
-    687_544_992,
-    "md5:6ee4d0c996905fe93221de577967a372",
-)
-
-
-def _require(path: Path, fetch: Callable[[Path], None]) -> Path:
-    """`path`, once it exists: `fetch(path)` makes it, in one process at a time."""
-    if path.exists():
-        return path
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{fetch.__name__}.lock")):
-            if not path.exists():  # another process may have fetched it meanwhile
-                fetch(path)
-    except (DataError, OSError, RuntimeError) as fault:  # RuntimeError: torchvision's, when no mirror answers
-        raise DataError(
-            f"{path} is missing and could not be fetched ({_one_line(fault)}): try again with a network connection, "
-            "put the file there, or set KDLIB_DATA to a folder that holds it"
-        ) from fault
-    return path
-
-
-def _fetch_cifar10(path: Path) -> None:
-    """torchvision's loader unpacks and reads what our downloader, which unlike its own resumes, has put in its way."""
-    work = path.with_name("cifar10-download")
-    download(CIFAR10_ARCHIVE, work / CIFAR10.filename)
-    train, test = (CIFAR10(work, train=train, download=True) for train in (True, False))
-    _save_npz(
-        path,
-        x_train=train.data,
-        y_train=np.array(train.targets, np.uint8),
-        x_test=test.data,
-        y_test=np.array(test.targets, np.uint8),
-    )
-    shutil.rmtree(work)
-
-
-def _fetch_mnist(path: Path) -> None:
-    """torchvision's loader fetches and unpacks the four files; broken off, it keeps those it has."""
-    work = path.with_name("mnist-download")
-    MNIST(work, download=True)
-    for packed, _ in MNIST.resources:
-        name = packed.removesuffix(".gz")
-        os.replace(work / "MNIST" / "raw" / name, path.with_name(name))
-    shutil.rmtree(work)
-
-
-def _fetch_cifar10h(path: Path) -> None:
-    download(CIFAR10H[path.name], path)
-
-
-def _fetch_cinic10(path: Path) -> None:
-    archive = path.with_name("CINIC-10.tar.gz")
-    download(CINIC10_ARCHIVE, archive)
-    images, labels = _read(archive, imagenet_part)
-    if len(labels) != CINIC10_IMAGES:
-        raise DataError(f"{archive} has {len(labels):,} ImageNet images in its test fold, expected {CINIC10_IMAGES:,}")
-    _save_npz(path, x=images, y=labels)
-    archive.unlink()
-
-
-def imagenet_part(archive: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images, uint8 (N, 32, 32, 3), and labels, uint8 (N,), of the test fold of CINIC-10 that are not CIFAR-10's.
-
-    They are in the order of their paths, `test/CLASS/NAME.png`; CIFAR-10's are those named `cifar10-...`.
-    """
-    found = {}
-    with tarfile.open(archive) as tar:
-        for member in tqdm(tar, desc=f"reading {archive.name}", unit=" files", disable=None):
-            fold, label, name = ("", "", "", *PurePosixPath(member.name).parts)[-3:]
-            if fold == "test" and name.endswith(".png") and not name.startswith("cifar10-"):
-                image = np.asarray(Image.open(tar.extractfile(member)).convert("RGB"))
-                found[CIFAR10_CLASSES.index(label), name] = image
-    order = sorted(found)  # the classes are in alphabetical order
-    images = [found[key] for key in order]
-    return np.array(images, np.uint8).reshape(-1, 32, 32, 3), np.array([label for label, _ in order], np.uint8)
-
-
-def _save_npz(path: Path, **arrays: np.ndarray) -> None:
-    aside = path.with_name(path.name + ".tmp")
-    with open(aside, "wb") as file:
-        np.savez(file, **arrays)
-    os.replace(aside, path)
-
-
-def download(remote: Remote, path: Path) -> None:
-    """Fetch `remote` into `path`, which appears only when it is whole and its checksum is right.
-
-    What has arrived is kept in a `.part` beside it and, where the server can, continued from there: at once when the
-    connection ends early, or in the next call. Raises DataError with each address and what was wrong with it.
-    """
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    faults = []
-    for url in remote.urls:
-        try:
-            _receive(url, part, remote.size)
-            _verify(part, remote.checksum)
-            os.replace(part, path)
-            return
-        except (OSError, HTTPException) as fault:
-            faults.append(f"{url}: {_one_line(fault)}")
-    raise DataError("; ".join(faults))
-
-
-def _receive(url: str, part: Path, size: int) -> None:
-    """Bring `part` to `size` bytes, in as many connections as it takes, as long as each brings it further."""
-    have = part.stat().st_size if part.exists() else 0
-    if have > size:
-        part.unlink()
-        have = 0
-    while have < size:
-        before = have
-        _continue(url, part, have, size)
-        have = part.stat().st_size
-        if have <= before:
-            raise OSError(f"the connection ended after {have:,} of {size:,} bytes, which are kept")
-
-
-def _continue(url: str, part: Path, have: int, size: int) -> None:
-    """One connection: append to `part`, which has `have` bytes, or write it anew if the server can't start there."""
-    request = Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    with urlopen(request, timeout=30) as response:
-        if response.headers.get_content_type() == "text/html":
-            raise OSError("it answers with a web page instead of the file")
-        start = have if response.status == 206 else 0
-        length = response.headers["Content-Length"]
-        if length is not None and start + int(length) != size:
-            raise OSError(f"it offers {start + int(length):,} bytes, expected {size:,}")
-        with (
-            open(part, "ab" if start else "wb") as file,
-            tqdm(total=size, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
-        ):
-            while block := response.read(min(1 << 20, size - file.tell())):
-                bar.update(file.write(block))
-
-
-def _verify(part: Path, checksum: str) -> None:
-    """Remove `part` and say so if it has another checksum."""
-    algorithm, expected = checksum.split(":")
-    with open(part, "rb") as file:
-        found = hashlib.file_digest(file, algorithm).hexdigest()
-    if found != expected:
-        part.unlink()
-        raise OSError(f"its {algorithm} is {found}, expected {expected}; what was received is removed")
-
-
-def _one_line(fault: BaseException) -> str:
-    return " ".join(str(fault).split()) or type(fault).__name__

@@ -104,7 +104,7 @@ def all_specs(profile: str, **overrides: Any) -> Iterable[runs.Spec]:
     for chapter in study.CHAPTERS:
         for spec in study.CHAPTERS[chapter](study.settings(chapter, profile, **overrides)):
             yield spec
-            if isinstance(spec, runs.Student):
+            if isinstance(spec, runs.Distilled):
                 yield spec.teacher
 
 

@@ -89,7 +89,7 @@ def build(profile: str, chapters: Iterable[str] | None, overrides: dict[str, Any
     with colleague(profile, chosen, overrides):
         for chapter in chosen:
             made[chapter.name] = make_runs(chapter, profile, given[chapter.name])
-            print(f"{chapter.name}: {len(made[chapter.name])} runs in {runs.store()}", flush=True)
+            print(f"{chapter.name}: {len(made[chapter.name])} runs in {runs.default_store()}", flush=True)
 
     folder = ROOT / "_build" / "report" / edition(profile, overrides)
     folder.mkdir(parents=True, exist_ok=True)

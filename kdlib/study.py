@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
+from itertools import product
 from typing import Any
 
 import torch
@@ -16,14 +17,16 @@ import yaml
 
 from kdlib import KdlibError, augment, extensions
 from kdlib.data import LOADERS as DATASETS
-from kdlib.distill import TERMS
-from kdlib.models import ARCHITECTURES
-from kdlib.runs import Spec, Student, Teacher
+from kdlib.distill import MAX_TEMPERATURE, TERMS
+from kdlib.models import ARCHITECTURES, FULL_WIDTH
+from kdlib.runs import Distilled, Spec, Supervised
 from kdlib.train import Recipe
 
 PROFILES = ("demo", "cpu", "paper")
 # Width, peak_lr, weight_decay, precision and clip_norm of architectures that the profiles do not know: of extensions.
 NETWORKS: dict[str, dict] = {}
+# How long students train: as long as held-out images say (`kdlib.budgets`), or `student_epochs`, the same for all.
+BUDGETS = ("chosen", "long")
 STANDARD = "crop_flip"  # what is done to training images as a rule, before anything that the study is about
 
 
@@ -98,7 +101,7 @@ def sequence(item: Callable[[str, Any], Any], example: str) -> Callable[[str, An
 
 
 @expecting("names joined by +, or none")
-def arm(name: str, value: Any) -> tuple[str, ...]:
+def augmentations_of(name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, str):
         raise ParameterError(f"{name} is {value!r}: expected a text such as none or crop_flip+cutmix")
     return augment.parse(value)
@@ -136,7 +139,7 @@ class Settings:
         "edition", sequence(whole(0), "[0, 1]"), "one whole repetition of the chapter each"
     )
     augmentations: tuple[tuple[str, ...], ...] = parameter(
-        "data", sequence(arm, "[none, cutmix, crop_flip+cutmix]"), "arms of the study"
+        "data", sequence(augmentations_of, "[none, cutmix, crop_flip+cutmix]"), "augmentations to be compared"
     )
     teacher: str = parameter("networks", one_of(ARCHITECTURES), "architecture of the teachers")
     students: tuple[str, ...] = parameter(
@@ -146,10 +149,19 @@ class Settings:
         "loss", sequence(one_of(TERMS), "[batchmean, mean]"), "forms of the distillation loss"
     )
     teacher_epochs: int = parameter("training", whole(1), "epochs of each teacher")
-    student_epochs: int = parameter("training", whole(1), "epochs of each student")
+    student_epochs: int = parameter(
+        "training", whole(1), "epochs of each student under the long budget; given alone, the only budget"
+    )
+    budgets: tuple[str, ...] = parameter(
+        "training", sequence(one_of(BUDGETS), "[chosen, long]"),
+        "lengths of the students' training: chosen by held-out images, or long",
+    )
+    students_per_teacher: int = parameter(
+        "training", whole(1), "students of each teacher under the chosen budget, with seeds of their own"
+    )
     batch_size: int = parameter("training", whole(1), "images in a step")
     temperature: float = parameter(
-        "loss", number(0, float("inf"), open_low=True), "softening of both distributions"
+        "loss", number(0, MAX_TEMPERATURE, open_low=True), "softening of both distributions"
     )
     kd_weight: float = parameter("loss", number(0, 1), "share of the distillation term in the loss")
     device: str = parameter("machine", a_device, "where the networks are trained; auto takes a GPU where there is one")
@@ -165,6 +177,18 @@ class Settings:
             precision=own["precision"],
             clip_norm=own.get("clip_norm"),
         )
+
+    def chosen(self, model: str, group: str, reduction: str | None = None) -> Recipe | None:
+        """The recipe that held-out images chose for a group of networks, see `kdlib.budgets`; None where none did.
+
+        Networks without a teacher (`alone`) are under no form of the loss.
+        """
+        own = self.networks[model].get("chosen", {})
+        epochs = own.get("epochs", {}).get(group)
+        epochs = epochs.get(reduction) if isinstance(epochs, dict) else epochs
+        if epochs is None:
+            return None
+        return replace(self.recipe(model, epochs), peak_lr=own["peak_lr"], clip_norm=own["clip_norm"])
 
     def width(self, model: str) -> int:
         return self.networks[model]["width"]
@@ -199,15 +223,17 @@ def settings(chapter: str, profile: str = "demo", /, **overrides: Any) -> Settin
     if overrides.get("seeds") is not None:  # a reader's seeds are for every network
         for network in values["networks"].values():
             network.pop("student_seeds", None)
+    if overrides.get("student_epochs") is not None and overrides.get("budgets") is None:
+        values["budgets"] = ["long"]
     values["profile"] = profile
     checked = {name: meta["convert"](name, values[name]) for name, meta in PARAMETERS.items()}
     networks = NETWORKS | values["networks"]
     for model in (checked["teacher"], *checked["students"]):
-        check_network(model, networks, profile)
+        check_sized(model, networks, profile)
     return Settings(**checked, networks=networks)
 
 
-def check_network(model: str, networks: dict[str, dict], profile: str) -> None:
+def check_sized(model: str, networks: dict[str, dict], profile: str) -> None:
     """Refuse an architecture whose size and rates neither the profile nor an extension gives."""
     own = networks.get(model, {})
     missing = [name for name in ("width", "peak_lr", "weight_decay", "precision") if name not in own]
@@ -236,34 +262,49 @@ def from_notebook(namespace: dict[str, Any], chapter: str) -> Settings:
 # ---------------------------------------------------------------- experiments
 
 
-def teacher(s: Settings, augmentations: tuple[str, ...], seed: int) -> Teacher:
-    """The teacher of one arm and seed (Section 4.1)."""
+def teacher(s: Settings, augmentations: tuple[str, ...], seed: int) -> Supervised:
+    """The teacher of one augmentation and seed (Section 4.1)."""
     recipe = s.recipe(s.teacher, s.teacher_epochs)
-    return Teacher(s.dataset, s.teacher, s.width(s.teacher), recipe, augmentations, seed)
+    return Supervised(s.dataset, s.teacher, s.width(s.teacher), recipe, augmentations, seed)
 
 
-def random_teacher(s: Settings, seed: int) -> Teacher:
+def random_teacher(s: Settings, seed: int) -> Supervised:
     """A teacher that was never trained: what the released code distils from once its weights fail to load."""
-    return Teacher(s.dataset, s.teacher, s.width(s.teacher), s.recipe(s.teacher, 0), (), seed)
+    return Supervised(s.dataset, s.teacher, s.width(s.teacher), s.recipe(s.teacher, 0), (), seed)
 
 
-def alone(s: Settings, model: str, seed: int, augmentations: tuple[str, ...] = ()) -> Teacher:
+def uniform_teacher(s: Settings) -> Supervised:
+    """A teacher that says nothing: the control with the weight on labels that students have, and no knowledge."""
+    return Supervised(s.dataset, "uniform", FULL_WIDTH, s.recipe(s.teacher, 0))
+
+
+def alone(s: Settings, model: str, seed: int, augmentations: tuple[str, ...] = ()) -> Supervised:
     """A student's architecture and recipe on labels alone."""
-    return Teacher(s.dataset, model, s.width(model), s.recipe(model, s.student_epochs), augmentations, seed)
+    return Supervised(s.dataset, model, s.width(model), s.recipe(model, s.student_epochs), augmentations, seed)
 
 
 def student(
-    s: Settings, model: str, of: Teacher, reduction: str, augmentations: tuple[str, ...] = ()
-) -> Student:
-    """A student of `of` with its seed, not augmented unless said so (Sections 4.1 to 4.4)."""
-    return Student(
+    s: Settings,
+    model: str,
+    of: Supervised,
+    reduction: str,
+    augmentations: tuple[str, ...] = (),
+    *,
+    seed: int | None = None,
+    recipe: Recipe | None = None,
+) -> Distilled:
+    """A student of `of`, not augmented unless said so (Sections 4.1 to 4.4).
+
+    It has its teacher's seed or one of its own, and trains long or by `recipe`.
+    """
+    return Distilled(
         s.dataset,
         of,
         model,
         s.width(model),
-        s.recipe(model, s.student_epochs),
+        recipe or s.recipe(model, s.student_epochs),
         augmentations,
-        of.seed,
+        of.seed if seed is None else seed,
         s.temperature,
         s.kd_weight,
         reduction=reduction,
@@ -271,12 +312,18 @@ def student(
 
 
 def teachers(s: Settings) -> list[Spec]:
-    """A teacher for each arm and seed: Tables 1, 2, 4, 5 and 9."""
+    """A teacher for each augmentation and seed: Tables 1, 2, 4, 5 and 9."""
     return [teacher(s, augmentations, seed) for seed in s.seeds for augmentations in s.augmentations]
 
 
 def students(s: Settings) -> list[Spec]:
-    """Students of every teacher under every loss, and the controls without a teacher: Tables 1, 2, 4 and 6."""
+    """Students of every teacher under every loss, and the controls: Tables 1, 2, 4 and 6, under each budget."""
+    of_budget = {"long": long_students, "chosen": chosen_students}
+    return [spec for budget in s.budgets for spec in of_budget[budget](s)]
+
+
+def long_students(s: Settings) -> list[Spec]:
+    """One student of each teacher, with the teacher's seed."""
     specs: list[Spec] = []
     for seed in s.seeds:
         for model in s.students:
@@ -286,6 +333,29 @@ def students(s: Settings) -> list[Spec]:
                 specs += [student(s, model, teacher(s, a, seed), reduction) for a in s.augmentations]
                 specs.append(student(s, model, random_teacher(s, seed), reduction))
             specs.append(alone(s, model, seed))
+    return specs
+
+
+def chosen_students(s: Settings) -> list[Spec]:
+    """Several students of each teacher, with seeds of their own, and as many of each control; where a length is chosen.
+
+    Teachers that know nothing are of the first seed: what they say hardly depends on it.
+    """
+    specs: list[Spec] = []
+    own_seeds = range(s.students_per_teacher)
+    for model in s.students:
+        for reduction in s.reductions:
+            groups = {
+                "taught": [teacher(s, a, seed) for seed in s.seeds for a in s.augmentations],
+                "uniform": [uniform_teacher(s)],
+                "random": [random_teacher(s, s.seeds[0])],
+            }
+            for group, of_group in groups.items():
+                recipe = s.chosen(model, group, reduction)
+                pairs = product(of_group, own_seeds) if recipe else ()
+                specs += [student(s, model, of, reduction, seed=seed, recipe=recipe) for of, seed in pairs]
+        if recipe := s.chosen(model, "alone"):
+            specs += [replace(alone(s, model, seed), recipe=recipe) for seed in own_seeds]
     return specs
 
 
@@ -309,9 +379,9 @@ def teachers_and_students(s: Settings) -> list[Spec]:
 
 
 def crossed(s: Settings) -> Settings:
-    """The same with arms that are cropped and flipped first: crop and flip alone, and what cuts or mixes after it."""
-    arms = tuple((STANDARD, *a) for a in s.augmentations if STANDARD not in a)
-    return replace(s, augmentations=arms)
+    """The same with images that are cropped and flipped first: crop and flip alone, and what cuts or mixes after it."""
+    crossed_with = tuple((STANDARD, *a) for a in s.augmentations if STANDARD not in a)
+    return replace(s, augmentations=crossed_with)
 
 
 CHAPTERS: dict[str, Callable[[Settings], list[Spec]]] = {

@@ -22,7 +22,7 @@ import pandas as pd
 
 from kdlib import KdlibError, augment, metrics, paper, stats
 from kdlib.models import FULL_WIDTH
-from kdlib.runs import Run, Spec, Student, Teacher, human_ceiling, is_taught, mark
+from kdlib.runs import Distilled as Student, Run, Spec, Supervised as Teacher, human_ceiling, is_taught, mark
 from kdlib.study import Settings
 
 LABELS = ("test_set", "network", "loss", "by", "metric", "arm", "variant")

@@ -1,40 +1,28 @@
 """The training loop: one for teachers and students, on the CPU and on CUDA.
 
 It knows nothing of runs or folders: it takes a network, images on the device and a recipe, and changes the
-network's weights. All randomness comes from (seed, purpose, epoch), so that arms of one seed share their order of
-images, and a run taken up again after an interruption draws what it would have drawn.
+network's weights. All randomness comes from (seed, purpose, epoch), so that augmentations of one seed share their order
+of images, and a run taken up again after an interruption draws what it would have drawn.
 """
 
-import contextlib
-import ctypes
-import functools
 import hashlib
 import math
-import os
-import pickle
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from kdlib import KdlibError
+from kdlib import speed
 from kdlib.augment import augment, label, normalise
 from kdlib.distill import Labels, cross_entropy, kd_loss
 from kdlib.models import Classifier
+from kdlib.speed import Batch, LiveTeacher, Step, StoredTeacher, Teacher, TrainingError, logits_of, memory_format
 
-SECONDS_BETWEEN_CHECKPOINTS = 20
 PRECISIONS = ("float32", "bfloat16")
-
-
-class TrainingError(KdlibError, RuntimeError):
-    """Training that cannot start, or whose loss is not a number any more."""
 
 
 @dataclass(frozen=True)
@@ -124,19 +112,19 @@ def fit(
     *,
     augmentations: tuple[str, ...] = (),
     seed: int = 0,
-    teacher: Tensor | Classifier | None = None,
-    teacher_precision: str = "float32",
+    teacher: Teacher | None = None,
     distillation: Distillation | None = None,
-    passes: Path | None = None,
+    validation: TrainingSet | None = None,
     checkpoint: Path | None = None,
     title: str = "",
 ) -> pd.DataFrame:
     """Train `model` in place on the device of `data`; returns a row an epoch: epoch, lr, loss, accuracy, seconds.
 
-    `teacher` is None (labels alone), logits of every training image (N, K), which are exact for a student whose
-    images are not augmented, or a network, which then sees the student's batch in `teacher_precision`. On the CPU the
-    folder `passes` keeps what it says of them, for other students of the same batches (`TeacherPasses`): `seconds` is
-    then less for those that come later.
+    Where the recipe clips gradients, `clipped` is the share of steps on which it did; with images for `validation`,
+    `validation_loss` and `validation_accuracy` are those of the network after the epoch, on these images as they are.
+
+    `teacher` is None for a network that learns from labels alone, a `StoredTeacher`, or a `LiveTeacher`, which sees
+    what the student sees. Where its passes are kept, `seconds` is less for the students that come later.
     Batches have one fixed size: the images that are left over at the end of an epoch's order wait for the next.
     `accuracy` is on the batches as they were trained on (mixed ones count their first label).
     """
@@ -148,33 +136,29 @@ def fit(
             f"batch_size is {recipe.batch_size}, but there are only {len(data.images)} training images"
         )
     if device.type == "cpu":
-        keep_freed_memory()
+        speed.keep_freed_memory()
     model.to(device, memory_format=memory_format(recipe.precision)).train()
     optimizer = make_optimizer(model, recipe)
     state = [*model.state_dict().values(), *momentum_buffers(optimizer)]
-    rows = load_checkpoint(checkpoint, state, device)
-    in_loop, stored = (None, teacher) if isinstance(teacher, Tensor) else (teacher, None)
-    beside = None
-    if in_loop is not None:
-        in_loop = in_loop.to(device, memory_format=memory_format(teacher_precision)).eval()
-        if device.type != "cuda":
-            beside, in_loop = TeacherPasses(in_loop, teacher_precision, passes), None
-    step = training_step(model, optimizer, recipe, in_loop, teacher_precision, distillation)
-    progress = Progress(title, recipe.epochs, len(rows))
+    rows = speed.load_checkpoint(checkpoint, state, device)
+    if isinstance(teacher, LiveTeacher):
+        teacher = teacher.to(device)
+    step = training_step(model, optimizer, recipe, teacher, distillation)
+    progress = speed.Progress(title, recipe.epochs, len(rows))
     last_saved = time.monotonic()
     for epoch in range(len(rows), recipe.epochs):
         started = time.monotonic()
         torch.manual_seed(derive(seed, "dropout", epoch))
-        totals = torch.zeros(2, device=device)
-        of_epoch = batches(data, steps, recipe.batch_size, augmentations, seed, epoch, stored)
-        for i, batch in enumerate(beside.added(of_epoch, epoch) if beside else of_epoch):
+        totals = torch.zeros(3, device=device)
+        of_epoch = batches(data, steps, recipe.batch_size, augmentations, seed, epoch)
+        for i, batch in enumerate(teacher.added(of_epoch, epoch) if teacher else of_epoch):
             lr = recipe.learning_rate(epoch * steps + i, recipe.epochs * steps)
             optimizer.param_groups[0]["lr"].fill_(lr)
-            if device.type == "cuda" and not isinstance(step, CapturedStep):
-                step = CapturedStep(step, state, batch)
+            if device.type == "cuda" and not isinstance(step, speed.CapturedStep):
+                step = speed.CapturedStep(step, state, batch)
                 torch.manual_seed(derive(seed, "dropout", epoch))  # the warm-up has drawn from it
-            totals += step(*batch)
-        loss, accuracy = (totals / steps).tolist()  # the only wait for the device in an epoch
+            totals += step(batch)
+        loss, accuracy, clipped = (totals / steps).tolist()  # the only wait for the device in an epoch
         last = epoch + 1 == recipe.epochs
         if not math.isfinite(loss) or (last and not all_finite(model)):
             raise TrainingError(
@@ -183,34 +167,63 @@ def fit(
                 f"{distillation or 'no distillation'}"
             )
         seconds = time.monotonic() - started
-        rows.append({"epoch": epoch + 1, "lr": lr, "loss": loss, "accuracy": accuracy, "seconds": seconds})
+        row = {"epoch": epoch + 1, "lr": lr, "loss": loss, "accuracy": accuracy, "seconds": seconds}
+        row |= {} if recipe.clip_norm is None else {"clipped": clipped}
+        row |= validated(model, validation) if validation else {}
+        rows.append(row)
         progress.show(rows[-1])
-        if checkpoint and time.monotonic() - last_saved > SECONDS_BETWEEN_CHECKPOINTS:
-            save_checkpoint(checkpoint, state, rows)
+        if checkpoint and time.monotonic() - last_saved > speed.SECONDS_BETWEEN_CHECKPOINTS:
+            speed.save_checkpoint(checkpoint, state, rows)
             last_saved = time.monotonic()
     progress.close()
-    return pd.DataFrame(rows, columns=["epoch", "lr", "loss", "accuracy", "seconds"])
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["epoch", "lr", "loss", "accuracy", "seconds"])
 
 
-@functools.cache
-def keep_freed_memory() -> None:
-    """Let this process keep blocks of up to 32 MB that a step frees, for the next one.
+def validated(model: Classifier, held_out: TrainingSet) -> dict[str, float]:
+    """Loss and accuracy of a network in training on images that it is not trained on; it goes on as before."""
+    logits, _ = infer(model, held_out.images, held_out.mean, held_out.std)
+    correct = (logits.argmax(1) == held_out.labels).float().mean()
+    return {"validation_loss": float(cross_entropy(logits, held_out.labels)), "validation_accuracy": float(correct)}
 
-    By its defaults the C library may give them back to the system, which hands them out again page by page,
-    cleared: a noticeable part of a short step. Larger blocks go back as before: keeping them, too, would cost a
-    teacher much memory. Where there is no `mallopt` (it is glibc's), nothing changes.
+
+def training_step(
+    model: Classifier,
+    optimizer: torch.optim.SGD,
+    recipe: Recipe,
+    teacher: Teacher | None,
+    distillation: Distillation | None,
+) -> Step:
+    """A function of a `Batch` that takes one step.
+
+    It returns the loss, the share of images classified correctly and whether the gradient was clipped, as a tensor
+    (3,). A live teacher whose logits do not come with the batch, as on CUDA, sees it within the step.
     """
-    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return
-    mallopt(trim_threshold, -1)  # never
-    mallopt(mmap_threshold, 32 << 20)  # the most that glibc allows
+    on_gpu = next(model.parameters()).is_cuda
+    student = speed.compiled(model) if on_gpu else model
+    live = speed.compiled(teacher.network) if on_gpu and isinstance(teacher, LiveTeacher) else None
 
+    def step(batch: Batch) -> Tensor:
+        teacher_logits = batch.teacher_logits
+        if live is not None:
+            with torch.no_grad():
+                teacher_logits = logits_of(live, batch.x, teacher.precision)
+        optimizer.zero_grad(set_to_none=True)
+        logits = logits_of(student, batch.x, recipe.precision)
+        if distillation is None:
+            loss = cross_entropy(logits, batch.labels, label_smoothing=recipe.label_smoothing)
+        else:
+            loss = kd_loss(logits, teacher_logits, batch.labels, **asdict(distillation))
+        loss.backward()
+        clipped = torch.zeros((), device=logits.device)
+        if recipe.clip_norm is not None:
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+            clipped = (norm > recipe.clip_norm).float()
+        optimizer.step()
+        first = batch.labels[0] if isinstance(batch.labels, tuple) else batch.labels
+        correct = (logits.argmax(1) == first).float().mean()
+        return torch.stack([loss.detach(), correct, clipped])
 
-def all_finite(model: Classifier) -> bool:
-    return bool(torch.stack([parameter.isfinite().all() for parameter in model.parameters()]).all())
+    return step
 
 
 def batches(
@@ -220,25 +233,20 @@ def batches(
     augmentations: tuple[str, ...],
     seed: int,
     epoch: int,
-    stored_logits: Tensor | None,
-) -> Iterator[list[Tensor]]:
-    """The tensors of each step of an epoch: x, then y or y_a, y_b, lam, then the teacher's logits where stored."""
+) -> Iterator[Batch]:
+    """The steps of an epoch, as yet without a teacher."""
     device = data.images.device
     shuffle = torch.Generator().manual_seed(derive(seed, "order", epoch))
     order = torch.randperm(len(data.images), generator=shuffle).to(device)
     draws = torch.Generator(device).manual_seed(derive(seed, "augmentation", epoch))
     for i in range(steps):
-        chosen = order[i * batch_size : (i + 1) * batch_size]
-        images, labels = data.images.index_select(0, chosen), data.labels.index_select(0, chosen)
-        x, labels = augment(images, labels, augmentations, data.mean, data.std, draws)
-        batch = [x, *(labels if isinstance(labels, tuple) else (labels,))]
-        if stored_logits is not None:
-            batch.append(stored_logits.index_select(0, chosen))
-        yield batch
+        rows = order[i * batch_size : (i + 1) * batch_size]
+        images, labels = data.images.index_select(0, rows), data.labels.index_select(0, rows)
+        yield Batch(*augment(images, labels, augmentations, data.mean, data.std, draws), rows)
 
 
 def check_teacher(
-    teacher: Tensor | Classifier | None,
+    teacher: Teacher | None,
     distillation: Distillation | None,
     recipe: Recipe,
     augmentations: tuple[str, ...],
@@ -251,18 +259,14 @@ def check_teacher(
         raise TrainingError(
             f"label_smoothing is {recipe.label_smoothing}: the labels of a student are not smoothed, leave it at 0"
         )
-    if isinstance(teacher, Tensor):
+    if isinstance(teacher, StoredTeacher):
         if augmentations:
             raise TrainingError(
                 f"stored teacher logits belong to the clean images, not to batches under {label(augmentations)}"
             )
-        if len(teacher) != len(data.images):
-            raise TrainingError(f"there are {len(teacher)} teacher logits for {len(data.images)} training images")
-
-
-def memory_format(precision: str) -> torch.memory_format:
-    """Channels-last where bfloat16 convolutions run; LeNet's few channels are faster in the plain layout."""
-    return torch.channels_last if precision == "bfloat16" else torch.contiguous_format
+        if len(teacher.logits) != len(data.images):
+            found = len(teacher.logits)
+            raise TrainingError(f"there are {found} teacher logits for {len(data.images)} training images")
 
 
 def make_optimizer(model: Classifier, recipe: Recipe) -> torch.optim.SGD:
@@ -286,189 +290,8 @@ def momentum_buffers(optimizer: torch.optim.SGD) -> list[Tensor]:
     return [optimizer.state[p]["momentum_buffer"] for group in optimizer.param_groups for p in group["params"]]
 
 
-def logits_of(network: Callable[[Tensor], Tensor], x: Tensor, precision: str) -> Tensor:
-    with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-        return network(x.contiguous(memory_format=memory_format(precision)))
-
-
-@dataclass
-class TeacherPasses:
-    """What a teacher says of augmented batches, computed once for all students that see them.
-
-    Such students differ in their loss or their network alone: seed, augmentations and batches are the same. On the
-    CPU the teacher's pass is most of their step. `folder` keeps (steps, N, K) float32 logits of each epoch that was
-    trained to its end, which are the logits themselves, so that no student notices. Without it nothing is kept. What
-    can't be read, or is of another teacher, version of PyTorch or number of threads, is computed again.
-    """
-
-    teacher: Classifier
-    precision: str
-    folder: Path | None
-
-    def added(self, batches: Iterator[list[Tensor]], epoch: int) -> Iterator[list[Tensor]]:
-        """The batches of an epoch, each with the teacher's logits at its end."""
-        kept = self.read(epoch)
-        if kept is not None:
-            yield from ([*batch, logits] for batch, logits in zip(batches, kept, strict=True))
-            return
-        said = []
-        for batch in batches:
-            with torch.no_grad():
-                said.append(logits_of(self.teacher, batch[0], self.precision))
-            yield [*batch, said[-1]]
-        if self.folder:
-            with contextlib.suppress(OSError, RuntimeError):  # no room, or others have done with them: all the same
-                write_whole(self.path(epoch), {"of": self.maker, "logits": torch.stack(said)})
-
-    def path(self, epoch: int) -> Path:
-        return self.folder / f"{epoch}.pt"
-
-    def read(self, epoch: int) -> Tensor | None:
-        if self.folder is None:
-            return None
-        try:
-            kept = torch.load(self.path(epoch), weights_only=True)
-            return kept["logits"] if kept["of"] == self.maker else None
-        except (OSError, EOFError, RuntimeError, LookupError, pickle.UnpicklingError):
-            return None
-
-    @functools.cached_property
-    def maker(self) -> str:
-        """What makes the last digits of the logits: the teacher's weights, PyTorch and its threads."""
-        digest = hashlib.sha256(f"{torch.__version__} {torch.get_num_threads()}".encode())
-        for tensor in self.teacher.state_dict().values():
-            digest.update(tensor.contiguous().numpy().tobytes())
-        return digest.hexdigest()
-
-
-Step = Callable[..., Tensor]
-
-
-def training_step(
-    model: Classifier,
-    optimizer: torch.optim.SGD,
-    recipe: Recipe,
-    teacher: Classifier | None,
-    teacher_precision: str,
-    distillation: Distillation | None,
-) -> Step:
-    """A function of a batch's tensors (x, y | y_a, y_b, lam, [teacher logits]) that takes one step.
-
-    It returns the loss and the share of images classified correctly as a tensor (2,). A `teacher` is for CUDA, where
-    its pass belongs to the recorded step; on the CPU its logits come with the batch.
-    """
-    student = compiled(model) if next(model.parameters()).is_cuda else model
-    said_by_teacher = None if teacher is None else compiled(teacher)
-
-    def step(x: Tensor, *rest: Tensor) -> Tensor:
-        teacher_logits = None
-        if said_by_teacher is not None:
-            with torch.no_grad():
-                teacher_logits = logits_of(said_by_teacher, x, teacher_precision)
-        elif distillation is not None:
-            *rest, teacher_logits = rest
-        labels: Labels = rest[0] if len(rest) == 1 else tuple(rest)
-        optimizer.zero_grad(set_to_none=True)
-        logits = logits_of(student, x, recipe.precision)
-        if teacher_logits is None:
-            loss = cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-        else:
-            loss = kd_loss(logits, teacher_logits, labels, **asdict(distillation))
-        loss.backward()
-        if recipe.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-        optimizer.step()
-        correct = (logits.argmax(1) == rest[0]).float().mean()
-        return torch.stack([loss.detach(), correct])
-
-    return step
-
-
-def compiled(model: Classifier) -> Callable[[Tensor], Tensor]:
-    """`model` compiled by TorchInductor: normalisation, ReLU and sum become one kernel after each convolution.
-
-    Instances of one architecture share the compiled code, since their weights are its inputs.
-    """
-    return torch.compile(model, dynamic=False)
-
-
-class CapturedStep:
-    """A training step recorded as a CUDA graph: one launch a step instead of a hundred.
-
-    LeNet's kernels are so short that launching them one by one costs several times their work. `state` holds all
-    tensors that a step changes: they are put back after the warm-up that recording needs.
-    """
-
-    def __init__(self, step: Step, state: list[Tensor], example: list[Tensor]):
-        self.inputs = [tensor.clone() for tensor in example]
-        before = [tensor.clone() for tensor in state]
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(3):
-                step(*self.inputs)
-        torch.cuda.current_stream().wait_stream(aside)
-        for tensor, value in zip(state, before, strict=True):
-            tensor.copy_(value)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.outputs = step(*self.inputs)
-
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        for static, tensor in zip(self.inputs, inputs, strict=True):
-            static.copy_(tensor)
-        self.graph.replay()
-        return self.outputs
-
-
-def save_checkpoint(path: Path, state: list[Tensor], rows: list[dict]) -> None:
-    write_whole(path, {"state": state, "rows": rows})
-
-
-def write_whole(path: Path, content: Any) -> None:
-    """Write aside, then rename: a file is whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(f".{os.getpid()}.tmp")
-    torch.save(content, aside)
-    os.replace(aside, path)
-
-
-def load_checkpoint(path: Path | None, state: list[Tensor], device: torch.device) -> list[dict]:
-    """Put a checkpoint's tensors into `state` in place and return its rows; [] where there is none."""
-    if path is None or not path.exists():
-        return []
-    try:
-        saved = torch.load(path, map_location=device, weights_only=True)
-        tensors, rows = saved["state"], saved["rows"]
-        fits = [t.shape for t in tensors] == [t.shape for t in state]
-    except (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        raise TrainingError(f"{path} can't be read: delete it, and the run starts from the beginning") from error
-    if not fits:
-        raise TrainingError(f"{path} is of another network: delete it, and the run starts from the beginning")
-    with torch.no_grad():
-        for tensor, value in zip(state, tensors, strict=True):
-            tensor.copy_(value)
-    return rows
-
-
-class Progress:
-    """A bar in a terminal, one line an epoch elsewhere (a notebook, a log)."""
-
-    def __init__(self, title: str, epochs: int, done: int):
-        self.title, self.epochs = title, epochs
-        self.bar = tqdm(total=epochs, initial=done, desc=title, unit="epoch") if sys.stderr.isatty() else None
-
-    def show(self, row: dict) -> None:
-        text = f"loss {row['loss']:.4f} accuracy {row['accuracy']:.4f}"
-        if self.bar is None:
-            print(f"{self.title} epoch {row['epoch']}/{self.epochs} {text} {row['seconds']:.1f} s", flush=True)
-        else:
-            self.bar.set_postfix_str(text, refresh=False)
-            self.bar.update()
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
+def all_finite(model: Classifier) -> bool:
+    return bool(torch.stack([parameter.isfinite().all() for parameter in model.parameters()]).all())
 
 
 @torch.inference_mode()

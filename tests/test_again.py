@@ -7,11 +7,11 @@ import shutil
 
 import numpy as np
 import pytest
-from test_runs import AUGMENTED, RANDOM, ROOT, STUDENT, TEACHER
+from small import AUGMENTED, RANDOM, ROOT, STUDENT, TEACHER
 
-from kdlib import again, runs
+from kdlib import runs
 from kdlib.__main__ import main
-from kdlib.runs import RunError
+from kdlib.runs import RunError, again
 
 OF_RANDOM = dataclasses.replace(STUDENT, teacher=RANDOM)
 SPECS = [TEACHER, RANDOM, STUDENT, AUGMENTED, OF_RANDOM]
@@ -91,3 +91,13 @@ def test_every_committed_run_is_found_by_its_key(monkeypatch):
     for name in names:
         run = runs.find(name)
         assert run.key == name and runs.canonical(run.spec) == json.loads((run.folder / "spec.json").read_text())
+
+
+def test_runs_of_two_precisions_are_not_compared(store):
+    path = store / runs.key(STUDENT) / "metrics.json"
+    content = json.loads(path.read_text())
+    assert content["provenance"]["precision"] == "float32"
+    content["provenance"]["precision"] = "bfloat16"
+    path.write_text(json.dumps(content))
+    with pytest.raises(RunError, match="trained in bfloat16, and cpu here computes in float32"):
+        again.again(runs.key(STUDENT), "cpu")

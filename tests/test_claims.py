@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kdlib import claims, metrics, paper, runs, stats, study, tables
-from kdlib.runs import Student, Teacher
+from kdlib.runs import Distilled as Student, Supervised as Teacher
 
 ARMS = claims.ARMS
 CLASSES = 10

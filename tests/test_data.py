@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from kdlib import KdlibError, data
+from kdlib import KdlibError, data, fetch
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_the_checksum_sees_every_array():
 @pytest.fixture
 def small(where, monkeypatch):
     """A data folder with CIFAR-10 and MNIST in a few images each, whose names and arrays are those of the real ones."""
-    sizes = {50_000: 30, 10_000: 20, 60_000: 30, data.CINIC10_IMAGES: 10}
+    sizes = {50_000: 30, 10_000: 20, 60_000: 30, fetch.CINIC10_IMAGES: 10}
     expect = data._expect
     resize = lambda shape: tuple(sizes.get(n, n) for n in shape)  # noqa: E731
     monkeypatch.setattr(data, "_expect", lambda path, array, dtype, shape: expect(path, array, dtype, resize(shape)))
@@ -283,7 +283,7 @@ class Server(ThreadingHTTPServer):
     def remote(self, name, content, **changes):
         self.files[f"/{name}"] = content
         published = dict(urls=(self.url(name),), size=len(content), checksum=sha256(content))
-        return data.Remote(**published | changes)
+        return fetch.Remote(**published | changes)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -333,19 +333,19 @@ def files(folder):
 
 
 def test_a_download_appears_whole(server, tmp_path):
-    data.download(server.remote("a.bin", CONTENT), tmp_path / "new" / "a.bin")
+    fetch.download(server.remote("a.bin", CONTENT), tmp_path / "new" / "a.bin")
     assert (tmp_path / "new" / "a.bin").read_bytes() == CONTENT
     assert files(tmp_path / "new") == ["a.bin"]
 
 
 def test_md5_is_a_checksum_too(server, tmp_path):
-    data.download(server.remote("a.bin", CONTENT, checksum=f"md5:{md5(CONTENT)}"), tmp_path / "a.bin")
+    fetch.download(server.remote("a.bin", CONTENT, checksum=f"md5:{md5(CONTENT)}"), tmp_path / "a.bin")
     assert (tmp_path / "a.bin").read_bytes() == CONTENT
 
 
 def test_a_broken_download_is_resumed(server, tmp_path):
     (tmp_path / "a.bin.part").write_bytes(CONTENT[:1_234_567])
-    data.download(server.remote("a.bin", CONTENT), tmp_path / "a.bin")
+    fetch.download(server.remote("a.bin", CONTENT), tmp_path / "a.bin")
     assert (tmp_path / "a.bin").read_bytes() == CONTENT
     assert server.requests == [("/a.bin", 1_234_567)]
 
@@ -353,13 +353,13 @@ def test_a_broken_download_is_resumed(server, tmp_path):
 def test_a_server_without_ranges_begins_anew(server, tmp_path):
     server.ranges = False
     (tmp_path / "a.bin.part").write_bytes(CONTENT[:1_234_567])
-    data.download(server.remote("a.bin", CONTENT), tmp_path / "a.bin")
+    fetch.download(server.remote("a.bin", CONTENT), tmp_path / "a.bin")
     assert (tmp_path / "a.bin").read_bytes() == CONTENT
 
 
 def test_a_connection_that_breaks_is_taken_up_again_while_it_brings_something(server, tmp_path):
     server.limit = 1_000_000
-    data.download(server.remote("a.bin", CONTENT), tmp_path / "a.bin")
+    fetch.download(server.remote("a.bin", CONTENT), tmp_path / "a.bin")
     assert (tmp_path / "a.bin").read_bytes() == CONTENT
     assert [start for _, start in server.requests] == [0, 1_000_000, 2_000_000]
 
@@ -367,26 +367,26 @@ def test_a_connection_that_breaks_is_taken_up_again_while_it_brings_something(se
 def test_a_connection_that_brings_nothing_new_is_given_up_and_the_part_kept(server, tmp_path):
     server.ranges, server.limit = False, 1_000_000
     with pytest.raises(data.DataError, match="ended after 1,000,000 of 3,000,000 bytes"):
-        data.download(server.remote("a.bin", CONTENT), tmp_path / "a.bin")
+        fetch.download(server.remote("a.bin", CONTENT), tmp_path / "a.bin")
     assert files(tmp_path) == ["a.bin.part"]
 
 
 def test_a_file_that_is_there_is_left_alone(server, tmp_path):
     (tmp_path / "a.bin").write_bytes(b"mine")
-    data.download(server.remote("a.bin", CONTENT), tmp_path / "a.bin")
+    fetch.download(server.remote("a.bin", CONTENT), tmp_path / "a.bin")
     assert (tmp_path / "a.bin").read_bytes() == b"mine" and not server.requests
 
 
 def test_a_whole_part_is_only_verified(server, tmp_path):
     (tmp_path / "a.bin.part").write_bytes(CONTENT)
-    data.download(server.remote("a.bin", CONTENT), tmp_path / "a.bin")
+    fetch.download(server.remote("a.bin", CONTENT), tmp_path / "a.bin")
     assert files(tmp_path) == ["a.bin"] and not server.requests
 
 
 def test_a_wrong_checksum_leaves_nothing(server, tmp_path):
     remote = server.remote("a.bin", CONTENT, checksum=sha256(b"other"))
     with pytest.raises(data.DataError, match="its sha256 is .*, expected "):
-        data.download(remote, tmp_path / "a.bin")
+        fetch.download(remote, tmp_path / "a.bin")
     assert files(tmp_path) == []
 
 
@@ -394,29 +394,29 @@ def test_a_wrong_checksum_leaves_nothing(server, tmp_path):
 def test_a_wrong_size_is_refused_before_anything_is_written(server, tmp_path, size):
     remote = server.remote("a.bin", CONTENT, size=size)
     with pytest.raises(data.DataError, match=f"it offers 3,000,000 bytes, expected {size:,}"):
-        data.download(remote, tmp_path / "a.bin")
+        fetch.download(remote, tmp_path / "a.bin")
     assert files(tmp_path) == []
 
 
 def test_a_part_that_is_too_long_is_begun_anew(server, tmp_path):
     (tmp_path / "a.bin.part").write_bytes(CONTENT + b"more")
-    data.download(server.remote("a.bin", CONTENT), tmp_path / "a.bin")
+    fetch.download(server.remote("a.bin", CONTENT), tmp_path / "a.bin")
     assert (tmp_path / "a.bin").read_bytes() == CONTENT
 
 
 def test_a_web_page_is_not_the_file(server, tmp_path):
     server.content_type = "text/html; charset=utf-8"
     with pytest.raises(data.DataError, match="a web page"):
-        data.download(server.remote("a.bin", CONTENT), tmp_path / "a.bin")
+        fetch.download(server.remote("a.bin", CONTENT), tmp_path / "a.bin")
     assert files(tmp_path) == []
 
 
 def test_the_next_address_is_tried(server, tmp_path):
     remote = server.remote("a.bin", CONTENT, urls=(server.url("gone.bin"), server.url("a.bin")))
-    data.download(remote, tmp_path / "a.bin")
+    fetch.download(remote, tmp_path / "a.bin")
     assert (tmp_path / "a.bin").read_bytes() == CONTENT
     with pytest.raises(data.DataError, match="gone.bin: HTTP Error 404.*; .*lost.bin: HTTP Error 404"):
-        data.download(data.Remote((server.url("gone.bin"), server.url("lost.bin")), 1, "md5:0"), tmp_path / "b.bin")
+        fetch.download(fetch.Remote((server.url("gone.bin"), server.url("lost.bin")), 1, "md5:0"), tmp_path / "b.bin")
 
 
 # --- fetching what is missing ---
@@ -440,11 +440,11 @@ def cinic10_archive(count):
 
 def test_the_imagenet_part_is_cut_from_the_archive(server, small, monkeypatch):
     (small / "cinic10-imagenet-sample.npz").unlink()
-    monkeypatch.setattr(data, "CINIC10_ARCHIVE", server.remote("CINIC-10.tar.gz", cinic10_archive(20)))
+    monkeypatch.setattr(fetch, "CINIC10_ARCHIVE", server.remote("CINIC-10.tar.gz", cinic10_archive(20)))
     message = refusal("cifar10")
     assert "20 ImageNet images in its test fold, expected 70,000" in message
     assert "CINIC-10.tar.gz" in files(small) and "cinic10-imagenet.npz" not in files(small)
-    monkeypatch.setattr(data, "CINIC10_IMAGES", 20)
+    monkeypatch.setattr(fetch, "CINIC10_IMAGES", 20)
     shifted = data.load("cifar10").shifted
     assert np.array_equal(shifted.labels, np.repeat(np.arange(10), 2))
     assert np.array_equal(shifted.images[:, 5, 5, 1], np.arange(20).reshape(2, 10).T.ravel())  # by class, then name
@@ -463,7 +463,7 @@ def test_votes_are_fetched(server, small, monkeypatch):
     """A missing file is fetched into its place, and only that one."""
     content = (small / "cifar10h-counts.npy").read_bytes()
     (small / "cifar10h-counts.npy").unlink()
-    monkeypatch.setitem(data.CIFAR10H, "cifar10h-counts.npy", server.remote("counts.npy", content))
+    monkeypatch.setitem(fetch.CIFAR10H, "cifar10h-counts.npy", server.remote("counts.npy", content))
     data.load("cifar10")
     assert (small / "cifar10h-counts.npy").read_bytes() == content
     assert server.requests == [("/counts.npy", 0)]
@@ -476,7 +476,7 @@ def offline(monkeypatch):
     def fail(*args, **kwargs):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(data, "urlopen", fail)
+    monkeypatch.setattr(fetch, "urlopen", fail)
     monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", fail)
 
 
@@ -518,11 +518,11 @@ def test_cifar10_is_fetched_for_torchvision_and_stored_as_one_file(server, small
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     listed = {name: [name, md5(content)] for name, content in members.items()}
-    monkeypatch.setattr(data.CIFAR10, "train_list", [listed["data_batch_1"]])
-    monkeypatch.setattr(data.CIFAR10, "test_list", [listed["test_batch"]])
-    monkeypatch.setattr(data.CIFAR10, "meta", data.CIFAR10.meta | {"md5": md5(members["batches.meta"])})
-    monkeypatch.setattr(data.CIFAR10, "tgz_md5", md5(buffer.getvalue()))
-    monkeypatch.setattr(data, "CIFAR10_ARCHIVE", server.remote("cifar.tar.gz", buffer.getvalue()))
+    monkeypatch.setattr(fetch.CIFAR10, "train_list", [listed["data_batch_1"]])
+    monkeypatch.setattr(fetch.CIFAR10, "test_list", [listed["test_batch"]])
+    monkeypatch.setattr(fetch.CIFAR10, "meta", fetch.CIFAR10.meta | {"md5": md5(members["batches.meta"])})
+    monkeypatch.setattr(fetch.CIFAR10, "tgz_md5", md5(buffer.getvalue()))
+    monkeypatch.setattr(fetch, "CIFAR10_ARCHIVE", server.remote("cifar.tar.gz", buffer.getvalue()))
     data.load("cifar10")
     with np.load(small / "cifar10.npz") as stored:
         for name, array in original.items():
@@ -536,8 +536,8 @@ def test_mnist_is_fetched_by_torchvision_into_its_place(server, small, monkeypat
     (raw / "t10k-labels-idx1-ubyte").unlink()
     packed = {f"{name}.gz": gzip.compress(content) for name, content in original.items()}
     server.files = {f"/{name}": content for name, content in packed.items()}
-    monkeypatch.setattr(data.MNIST, "mirrors", [server.url("")])
-    monkeypatch.setattr(data.MNIST, "resources", [(name, md5(content)) for name, content in packed.items()])
+    monkeypatch.setattr(fetch.MNIST, "mirrors", [server.url("")])
+    monkeypatch.setattr(fetch.MNIST, "resources", [(name, md5(content)) for name, content in packed.items()])
     data.load("mnist")
     assert {path.name: path.read_bytes() for path in raw.iterdir() if "lock" not in path.name} == original
     assert not list(small.glob("**/*download*"))

@@ -12,7 +12,7 @@ from test_extensions import papermill
 
 from kdlib import claims, front, stats, tables
 from kdlib.front import Difference
-from kdlib.runs import Student, Teacher
+from kdlib.runs import Distilled as Student, Supervised as Teacher
 from kdlib.stats import Interval
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"

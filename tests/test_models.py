@@ -30,7 +30,7 @@ def test_parameters_and_penultimate_width_at_full_size(name):
 
 
 def test_no_other_model_exists():
-    assert sorted(models.ARCHITECTURES) == NAMES
+    assert sorted(models.ARCHITECTURES) == [*NAMES, "uniform"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -176,3 +176,33 @@ def test_what_can_not_be_built_is_refused_in_one_sentence(name, width, says):
     with pytest.raises(ModelError) as fault:
         models.build(name, width=width)
     assert says in str(fault.value) and "\n" not in str(fault.value) and isinstance(fault.value, KdlibError)
+
+
+@pytest.mark.parametrize("name", ["lenet", "alexnet"])
+def test_pooling_before_relu_changes_no_bit_of_output_or_gradient(name, monkeypatch):
+    """The published runs were made with ReLU first."""
+    ours = models.build(name, width=SMALL[name]).eval()
+    theirs = models.build(name, width=SMALL[name]).eval()
+    if name == "lenet":
+        pool = torch.nn.functional.max_pool2d
+        with_relu_first = lambda x, *rest: pool(torch.nn.functional.relu(x), *rest)  # noqa: E731
+    else:
+        layers = list(theirs.features)
+        for i in [i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]:
+            layers[i], layers[i + 1] = layers[i + 1], layers[i]
+        theirs.features = nn.Sequential(*layers)
+    x, y = batch(16), torch.arange(16) % 10
+    nn.functional.cross_entropy(ours(x), y).backward()
+    if name == "lenet":
+        monkeypatch.setattr(torch.nn.functional, "max_pool2d", with_relu_first)
+    nn.functional.cross_entropy(theirs(x), y).backward()
+    assert torch.equal(ours(x), theirs(x))
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad) and a.grad.abs().sum() > 0
+
+
+def test_the_uniform_teacher_says_nothing():
+    model = models.build("uniform", classes=7)
+    assert torch.equal(model(batch()), torch.zeros(4, 7))
+    with pytest.raises(ModelError, match="one size"):
+        models.build("uniform", width=2)

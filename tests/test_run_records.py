@@ -58,7 +58,7 @@ def test_the_settings_of_a_record_are_python_that_makes_this_run(records, studen
     text = records.record(student, {})
     code = unescape(re.search("<pre>(.*?)</pre>", text, re.DOTALL)[1])
     asked = []
-    exec(code.replace("import Recipe, Student, Teacher, ensure", "import Recipe, Student, Teacher"),
+    exec(code.replace("import Recipe, Distilled, Supervised, ensure", "import Recipe, Distilled, Supervised"),
          {"ensure": asked.extend})  # fmt: skip
     assert [runs.key(spec) for spec in asked] == [student.name]
 
@@ -69,8 +69,8 @@ def test_the_settings_of_a_record_are_python_that_makes_this_run(records, studen
 )
 def test_a_record_tells_what_its_student_needs_and_the_store_lacks(records, tmp_path, epochs, augmentations, says):
     recipe = runs.Recipe(1, 256, 0.05, 5e-4, "float32")
-    teacher = runs.Teacher("digits", "resnet18", 2, dataclasses.replace(recipe, epochs=epochs))
-    spec = runs.Student("digits", teacher, "lenet", 64, recipe, augmentations)
+    teacher = runs.Supervised("digits", "resnet18", 2, dataclasses.replace(recipe, epochs=epochs))
+    spec = runs.Distilled("digits", teacher, "lenet", 64, recipe, augmentations)
     told = records.needs(spec, tmp_path)
     assert says in told and bool(told) == bool(says)
     folder = tmp_path / runs.key(teacher)

@@ -19,18 +19,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from small import AUGMENTED, INTERRUPTED, RANDOM, RECIPE, ROOT, STUDENT, TEACHER
+from sklearn.decomposition import PCA
 from torchvision.transforms import v2
 
-from kdlib import KdlibError, data, metrics, models, runs, study, train
-from kdlib.runs import Run, RunError, Student, Teacher
+from kdlib import KdlibError, data, metrics, models, runs, speed, study, train
+from kdlib.runs import Distilled, Run, RunError, Supervised, again, make
+from kdlib.runs.store import FILES, write_json, write_packed
 from kdlib.train import Recipe
 
-ROOT = Path(__file__).parents[1]
-RECIPE = Recipe(epochs=1, batch_size=256, peak_lr=0.05, weight_decay=5e-4, precision="float32", clip_norm=2.0)
-TEACHER = Teacher("digits", "resnet18", 2, RECIPE, ("cutout",))
-RANDOM = Teacher("digits", "resnet18", 2, Recipe(0, 256, 0.05, 5e-4, "float32"))
-STUDENT = Student("digits", TEACHER, "lenet", 64, RECIPE)
-AUGMENTED = Student("digits", TEACHER, "lenet", 64, RECIPE, ("crop_flip",))
 KEYS = [runs.key(spec) for spec in (TEACHER, RANDOM, STUDENT)]
 
 
@@ -63,7 +60,7 @@ def no_training(monkeypatch):
     def refuse(*arguments, **named):
         raise AssertionError("something is trained")
 
-    monkeypatch.setattr(runs, "fit", refuse)
+    monkeypatch.setattr(make, "fit", refuse)
 
 
 def files(folder):
@@ -104,10 +101,11 @@ def record_fits(monkeypatch):
 
     def recorded(*arguments, **named):
         titles.append(named["title"])
-        signals.append(named.get("teacher"))
+        teacher = named.get("teacher")
+        signals.append(teacher.logits if isinstance(teacher, speed.StoredTeacher) else teacher and teacher.network)
         return fit(*arguments, **named)
 
-    monkeypatch.setattr(runs, "fit", recorded)
+    monkeypatch.setattr(make, "fit", recorded)
     return titles, signals
 
 
@@ -115,7 +113,7 @@ def record_fits(monkeypatch):
 
 PINNED = [
     (
-        Teacher("cifar10", "resnet18", 64, Recipe(80, 512, 0.2, 5e-4, "bfloat16"), ("crop_flip", "cutmix"), 3),
+        Supervised("cifar10", "resnet18", 64, Recipe(80, 512, 0.2, 5e-4, "bfloat16"), ("crop_flip", "cutmix"), 3),
         "cifar10-resnet18-crop_flip.cutmix-s3-",
         '{"augmentations": ["crop_flip", "cutmix"], "dataset": "cifar10", "kind": "teacher", "model": "resnet18", '
         '"recipe": {"batch_size": 512, "epochs": 80, "peak_lr": 0.2, "precision": "bfloat16", '
@@ -123,7 +121,7 @@ PINNED = [
         "d6016ba9",
     ),
     (
-        Student("mnist", Teacher("mnist", "alexnet", 16, Recipe(0, 256, 1, 0, "float32")), "lenet", 64,
+        Distilled("mnist", Supervised("mnist", "alexnet", 16, Recipe(0, 256, 1, 0, "float32")), "lenet", 64,
                 Recipe(10, 256, 0.05, 5e-4, "float32", clip_norm=2.0), temperature=4, reduction="mean"),
         "mnist-lenet-none-of-alexnet-random-s0-",
         '{"dataset": "mnist", "kind": "student", "model": "lenet", "recipe": {"batch_size": 256, "clip_norm": 2.0, '
@@ -145,21 +143,21 @@ def test_keys_stay_for_ever(spec, readable, text, digest):
 
 
 def test_a_default_leaves_the_key_alone_and_any_other_value_does_not():
-    plain = Student("digits", TEACHER, "lenet", 64, RECIPE)
-    spelt = Student("digits", TEACHER, "lenet", 64, RECIPE, (), 0, 20, 0.5, "teacher_student", "batchmean")
+    plain = Distilled("digits", TEACHER, "lenet", 64, RECIPE)
+    spelt = Distilled("digits", TEACHER, "lenet", 64, RECIPE, (), 0, 20, 0.5, "teacher_student", "batchmean")
     assert runs.key(plain) == runs.key(spelt)
     others = [
-        Student("digits", RANDOM, "lenet", 64, RECIPE),
-        Student("digits", TEACHER, "alexnet", 64, RECIPE),
-        Student("digits", TEACHER, "alexnet", 4, RECIPE),
-        Student("digits", TEACHER, "lenet", 64, Recipe(**{**vars(RECIPE), "momentum": 0.99})),
-        Student("digits", TEACHER, "lenet", 64, Recipe(**{**vars(RECIPE), "clip_norm": None})),
-        Student("digits", TEACHER, "lenet", 64, RECIPE, ("cutmix",)),
-        Student("digits", TEACHER, "lenet", 64, RECIPE, seed=1),
-        Student("digits", TEACHER, "lenet", 64, RECIPE, temperature=4),
-        Student("digits", TEACHER, "lenet", 64, RECIPE, kd_weight=0.9),
-        Student("digits", TEACHER, "lenet", 64, RECIPE, direction="student_teacher"),
-        Student("digits", TEACHER, "lenet", 64, RECIPE, reduction="mean"),
+        Distilled("digits", RANDOM, "lenet", 64, RECIPE),
+        Distilled("digits", TEACHER, "alexnet", 64, RECIPE),
+        Distilled("digits", TEACHER, "alexnet", 4, RECIPE),
+        Distilled("digits", TEACHER, "lenet", 64, Recipe(**{**vars(RECIPE), "momentum": 0.99})),
+        Distilled("digits", TEACHER, "lenet", 64, Recipe(**{**vars(RECIPE), "clip_norm": None})),
+        Distilled("digits", TEACHER, "lenet", 64, RECIPE, ("cutmix",)),
+        Distilled("digits", TEACHER, "lenet", 64, RECIPE, seed=1),
+        Distilled("digits", TEACHER, "lenet", 64, RECIPE, temperature=4),
+        Distilled("digits", TEACHER, "lenet", 64, RECIPE, kd_weight=0.9),
+        Distilled("digits", TEACHER, "lenet", 64, RECIPE, direction="student_teacher"),
+        Distilled("digits", TEACHER, "lenet", 64, RECIPE, reduction="mean"),
     ]
     assert len({runs.key(spec) for spec in [plain, *others]}) == 12
 
@@ -178,7 +176,7 @@ def test_a_new_field_with_a_default_leaves_old_keys_alone():
 def test_whole_numbers_and_floats_that_are_equal_are_one_key(name, whole):
     first, second = (Recipe(**{**vars(RECIPE), name: value}) for value in (whole, float(whole)))
     assert first == second
-    assert runs.key(Teacher("digits", "lenet", 64, first)) == runs.key(Teacher("digits", "lenet", 64, second))
+    assert runs.key(Supervised("digits", "lenet", 64, first)) == runs.key(Supervised("digits", "lenet", 64, second))
 
 
 # --- specs without meaning ---
@@ -187,18 +185,18 @@ def test_whole_numbers_and_floats_that_are_equal_are_one_key(name, whole):
 @pytest.mark.parametrize(
     "make, says",
     [
-        (lambda: Teacher("imagenet", "lenet", 64, RECIPE), "no data set is called 'imagenet'"),
-        (lambda: Teacher("digits", "vgg", 64, RECIPE), "no model is called 'vgg'"),
-        (lambda: Teacher("digits", "lenet", 64, RECIPE, ("cutmx",)), "no augmentation is called 'cutmx'"),
-        (lambda: Teacher("digits", "lenet", 32, RECIPE), "lenet has one size only: width is 32"),
-        (lambda: Teacher("digits", "resnet18", 0, RECIPE), "width is 0"),
-        (lambda: Student("mnist", TEACHER, "lenet", 64, RECIPE), "a student of mnist can't learn from"),
-        (lambda: Student("digits", TEACHER, "vgg", 64, RECIPE), "no model is called 'vgg'"),
-        (lambda: Student("digits", TEACHER, "lenet", 64, RECIPE, ("mixup", "cutmix")), "mixes twice"),
-        (lambda: Student("digits", TEACHER, "lenet", 64, RECIPE, temperature=0), "temperature is 0"),
-        (lambda: Student("digits", TEACHER, "lenet", 64, RECIPE, kd_weight=2), "kd_weight is 2"),
-        (lambda: Student("digits", TEACHER, "lenet", 64, RECIPE, direction="x"), "direction is 'x'"),
-        (lambda: Student("digits", TEACHER, "lenet", 64, RECIPE, reduction="sum"), "reduction is 'sum'"),
+        (lambda: Supervised("imagenet", "lenet", 64, RECIPE), "no data set is called 'imagenet'"),
+        (lambda: Supervised("digits", "vgg", 64, RECIPE), "no model is called 'vgg'"),
+        (lambda: Supervised("digits", "lenet", 64, RECIPE, ("cutmx",)), "no augmentation is called 'cutmx'"),
+        (lambda: Supervised("digits", "lenet", 32, RECIPE), "lenet has one size only: width is 32"),
+        (lambda: Supervised("digits", "resnet18", 0, RECIPE), "width is 0"),
+        (lambda: Distilled("mnist", TEACHER, "lenet", 64, RECIPE), "a student of mnist can't learn from"),
+        (lambda: Distilled("digits", TEACHER, "vgg", 64, RECIPE), "no model is called 'vgg'"),
+        (lambda: Distilled("digits", TEACHER, "lenet", 64, RECIPE, ("mixup", "cutmix")), "mixes twice"),
+        (lambda: Distilled("digits", TEACHER, "lenet", 64, RECIPE, temperature=0), "temperature is 0"),
+        (lambda: Distilled("digits", TEACHER, "lenet", 64, RECIPE, kd_weight=2), "kd_weight is 2"),
+        (lambda: Distilled("digits", TEACHER, "lenet", 64, RECIPE, direction="x"), "direction is 'x'"),
+        (lambda: Distilled("digits", TEACHER, "lenet", 64, RECIPE, reduction="sum"), "reduction is 'sum'"),
     ],
 )
 def test_a_spec_without_meaning_is_refused_before_anything_is_trained(make, says):
@@ -218,6 +216,34 @@ def test_a_run_is_its_files_and_nothing_else_remains(made):
     assert sorted(path.name for path in made.iterdir() if not path.name.startswith(".")) == sorted(KEYS)
     for aside in (".making", ".checkpoints"):
         assert not (made / aside).exists() or not list((made / aside).iterdir())
+
+
+def test_a_run_judged_on_images_held_out_keeps_its_curve_and_opens_no_test_set(filled, monkeypatch):
+    spec = dataclasses.replace(STUDENT, held_out=300)
+
+    def shut(*arguments):
+        raise AssertionError("a test set is opened")
+
+    monkeypatch.setattr(make, "evaluate", shut)
+    (run,) = runs.ensure([spec])
+    assert sorted(path.name for path in run.folder.iterdir()) == ["history.csv", "metrics.json", "spec.json"]
+    assert run.metrics["validation"]["accuracy"] == run.history.validation_accuracy.iloc[-1]
+    assert runs.ensure([spec])[0].key == run.key  # it is whole
+    with pytest.raises(RunError, match="held out"):
+        again.again(run.key, "cpu")
+
+
+def test_a_student_judged_on_images_held_out_learns_from_the_logits_of_the_others(filled, monkeypatch):
+    _, signals = record_fits(monkeypatch)
+    runs.ensure([dataclasses.replace(STUDENT, held_out=300)])
+    _, rows = data.held_out(data.load("digits"), 300)
+    assert torch.equal(signals[0], torch.as_tensor(Run(TEACHER).train_logits()[rows]))
+
+
+@pytest.mark.parametrize("value", [-1, True, 0.5])
+def test_a_number_of_held_out_images_that_has_no_meaning_is_refused(value):
+    with pytest.raises(RunError, match="held_out"):
+        dataclasses.replace(STUDENT, held_out=value)
 
 
 def test_a_run_holds_what_the_chapters_read(filled, no_training):
@@ -260,7 +286,7 @@ def test_a_second_time_nothing_is_trained_or_written(filled, no_training):
 
 def test_teachers_come_first_each_once_and_results_in_the_order_asked_for(store, monkeypatch):
     titles, _ = record_fits(monkeypatch)
-    asked = [STUDENT, Student("digits", RANDOM, "lenet", 64, RECIPE), STUDENT, TEACHER]
+    asked = [STUDENT, Distilled("digits", RANDOM, "lenet", 64, RECIPE), STUDENT, TEACHER]
     found = runs.ensure(asked)
     assert [run.spec for run in found] == asked and all(run.exists() for run in found)
     assert len(titles) == len(set(titles)) == 4
@@ -283,21 +309,21 @@ def test_arms_of_a_seed_start_from_the_same_weights(store, monkeypatch):
     started = []
     fit = train.fit
     monkeypatch.setattr(
-        runs, "fit", lambda model, *rest, **named: started.append(model.state_dict()["head_layer.weight"].clone())
+        make, "fit", lambda model, *rest, **named: started.append(model.state_dict()["head_layer.weight"].clone())
         or fit(model, *rest, **named)
     )  # fmt: skip
-    runs.ensure([Teacher("digits", "lenet", 64, RECIPE, arm) for arm in ((), ("cutmix",))])
-    runs.ensure([Teacher("digits", "lenet", 64, RECIPE, (), 1)])
+    runs.ensure([Supervised("digits", "lenet", 64, RECIPE, arm) for arm in ((), ("cutmix",))])
+    runs.ensure([Supervised("digits", "lenet", 64, RECIPE, (), 1)])
     assert torch.equal(started[0], started[1]) and not torch.equal(started[0], started[2])
 
 
 def test_finding_300_runs_takes_under_2_seconds(filled, no_training):
-    specs = [Teacher("digits", "resnet18", 2, RECIPE, ("cutout",), seed) for seed in range(1, 151)]
-    specs += [Student("digits", TEACHER, "lenet", 64, RECIPE, (), seed) for seed in range(1, 151)]
+    specs = [Supervised("digits", "resnet18", 2, RECIPE, ("cutout",), seed) for seed in range(1, 151)]
+    specs += [Distilled("digits", TEACHER, "lenet", 64, RECIPE, (), seed) for seed in range(1, 151)]
     for spec in specs:
         folder = filled / runs.key(spec)
-        shutil.copytree(filled / KEYS[0 if isinstance(spec, Teacher) else 2], folder)
-        runs.write_json(folder / "spec.json", runs.canonical(spec))
+        shutil.copytree(filled / KEYS[0 if isinstance(spec, Supervised) else 2], folder)
+        write_json(folder / "spec.json", runs.canonical(spec))
     start = time.process_time()
     assert len(runs.ensure(specs)) == 300
     assert time.process_time() - start < 2
@@ -321,7 +347,7 @@ def test_two_processes_make_each_run_once(tmp_path):
 
 @pytest.mark.parametrize("change", [{"reduction": "mean"}, {"temperature": 4.0}, {"model": "alexnet", "width": 16}])
 def test_students_of_the_same_batches_share_their_teachers_passes(change):
-    assert runs.passes_of(dataclasses.replace(AUGMENTED, **change)) == runs.passes_of(AUGMENTED)
+    assert runs.passes_of(Run(dataclasses.replace(AUGMENTED, **change))) == runs.passes_of(Run(AUGMENTED))
 
 
 @pytest.mark.parametrize(
@@ -334,18 +360,18 @@ def test_students_of_the_same_batches_share_their_teachers_passes(change):
     ],
 )
 def test_students_of_other_batches_or_teachers_do_not(change):
-    assert runs.passes_of(dataclasses.replace(AUGMENTED, **change)) != runs.passes_of(AUGMENTED)
+    assert runs.passes_of(Run(dataclasses.replace(AUGMENTED, **change))) != runs.passes_of(Run(AUGMENTED))
 
 
 def test_networks_without_passes_have_no_folder_for_them():
-    assert runs.passes_of(TEACHER) is runs.passes_of(STUDENT) is None
+    assert runs.passes_of(Run(TEACHER)) is runs.passes_of(Run(STUDENT)) is None
 
 
 def test_students_that_share_passes_are_made_after_one_another():
     one = [AUGMENTED, dataclasses.replace(AUGMENTED, seed=1)]
     other = [dataclasses.replace(spec, reduction="mean") for spec in one]
     specs = [TEACHER, one[0], STUDENT, one[1], *other]
-    ordered = runs.in_groups({runs.key(spec): Run(spec) for spec in specs})
+    ordered = make.in_groups({runs.key(spec): Run(spec) for spec in specs})
     assert [run.spec for run in ordered.values()] == [TEACHER, one[0], other[0], STUDENT, one[1], other[1]]
     assert all(name == run.key for name, run in ordered.items())
 
@@ -356,8 +382,8 @@ def test_a_student_is_the_same_whether_or_not_another_shares_its_teachers_passes
     alone = arrays(filled, weaker)
     shutil.rmtree(filled / runs.key(weaker))
     asked = []
-    read = train.TeacherPasses.read
-    monkeypatch.setattr(train.TeacherPasses, "read", lambda self, epoch: asked.append(read(self, epoch)) or asked[-1])
+    read = speed.LiveTeacher.read
+    monkeypatch.setattr(speed.LiveTeacher, "read", lambda self, epoch: asked.append(read(self, epoch)) or asked[-1])
     runs.ensure([AUGMENTED, weaker])
     first, second = asked
     assert first is None and second is not None
@@ -378,7 +404,7 @@ def test_what_another_process_is_making_is_waited_for(store, made, monkeypatch):
         shutil.copytree(made / KEYS[0], store / KEYS[0])
         lock.close()
 
-    monkeypatch.setattr(runs.time, "sleep", the_other_finishes)
+    monkeypatch.setattr(make.time, "sleep", the_other_finishes)
     found = runs.ensure([STUDENT, TEACHER, RANDOM])
     assert len(waits) == 1 and all(run.exists() for run in found)
     assert titles == [KEYS[1], KEYS[2]]
@@ -388,7 +414,7 @@ def test_what_another_process_gave_up_is_made(store, monkeypatch):
     (store / ".locks").mkdir(parents=True)
     lock = open(store / ".locks" / KEYS[1], "w")
     fcntl.flock(lock, fcntl.LOCK_EX)
-    monkeypatch.setattr(runs.time, "sleep", lambda seconds: lock.close())
+    monkeypatch.setattr(make.time, "sleep", lambda seconds: lock.close())
     assert runs.ensure([RANDOM])[0].exists()
 
 
@@ -397,11 +423,11 @@ def test_what_another_process_gave_up_is_made(store, monkeypatch):
 KILLED_IN_EPOCH_3 = """
 import os, signal, sys
 import torch
-from kdlib import runs, train
+from kdlib import runs, speed, train
 torch.set_num_threads(1)
 sys.path.insert(0, "tests")
-from test_runs import INTERRUPTED
-train.SECONDS_BETWEEN_CHECKPOINTS = 0
+from small import INTERRUPTED
+speed.SECONDS_BETWEEN_CHECKPOINTS = 0
 steps, augment = iter(range(2 * 5 + 2)), train.augment
 def killed(*arguments):
     if next(steps, None) is None:
@@ -410,9 +436,6 @@ def killed(*arguments):
 train.augment = killed
 runs.ensure([INTERRUPTED])
 """
-INTERRUPTED = Teacher(
-    "digits", "alexnet", 2, Recipe(4, 256, 0.05, 5e-4, "float32", label_smoothing=0.1), ("crop_flip", "cutmix"), 5
-)
 
 
 def test_a_run_killed_in_mid_epoch_resumes_to_the_same_numbers(store, tmp_path, monkeypatch, capsys):
@@ -443,7 +466,7 @@ def test_a_run_that_fails_leaves_nothing_half_written(store, monkeypatch, broken
         def fails(*arguments, **named):
             raise OSError("no space left on device")
 
-        patch.setattr(runs, broken, fails)
+        patch.setattr(make, broken, fails)
         with pytest.raises(OSError, match="no space"):
             runs.ensure([RANDOM])
     assert not (store / KEYS[1]).exists()
@@ -460,7 +483,7 @@ DAMAGE = {
     "truncated": lambda content: content[: len(content) // 2],
     "garbage": lambda content: b"\x93\xff\x00garbage" * 20,
 }
-DAMAGED = [(name, kind) for name in runs.FILES for kind in DAMAGE if (name, kind) != ("history.csv", "truncated")]
+DAMAGED = [(name, kind) for name in FILES for kind in DAMAGE if (name, kind) != ("history.csv", "truncated")]
 
 
 def damage(path, how):
@@ -489,7 +512,7 @@ def test_a_damaged_file_is_named_in_one_sentence(filled, no_training, spec, name
 def test_a_teachers_damaged_logits_are_named_before_a_student_is_trained(filled, no_training, kind):
     path = filled / KEYS[0] / "train_logits.npy.xz"
     damage(path, DAMAGE[kind])
-    check_refusal(filled, path, Student("digits", TEACHER, "lenet", 64, RECIPE, seed=0, temperature=2))
+    check_refusal(filled, path, Distilled("digits", TEACHER, "lenet", 64, RECIPE, seed=0, temperature=2))
 
 
 def test_who_learns_nothing_new_from_a_network_does_not_mind_that_its_logits_are_missing(filled, no_training):
@@ -579,7 +602,7 @@ def test_content_that_is_not_the_runs_is_named_in_one_sentence(filled, no_traini
 @pytest.mark.parametrize("array", [np.zeros((3, 10), np.float32), np.zeros(30, np.float16)])
 def test_packed_numbers_that_are_no_logits_are_named(filled, no_training, array):
     path = filled / KEYS[0] / "train_logits.npy.xz"
-    runs.write_packed(path, array)
+    write_packed(path, array)
     check_refusal(filled, path, TEACHER)
 
 
@@ -624,7 +647,7 @@ def test_missing_data_is_told_before_another_data_sets_run_is_trained(store, no_
         return load(name)
 
     monkeypatch.setattr(data, "load", absent)
-    assert refusal(TEACHER, Teacher("mnist", "lenet", 64, RECIPE)) == "mnist is not here"
+    assert refusal(TEACHER, Supervised("mnist", "lenet", 64, RECIPE)) == "mnist is not here"
     assert not store.exists()
 
 
@@ -645,7 +668,7 @@ def test_a_store_that_can_not_be_written_is_one_sentence(tmp_path, monkeypatch):
 def test_students_read_the_float16_logits_on_disk(filled, monkeypatch):
     """Always, even right after the teacher was trained: so a student made later is the same student."""
     _, signals = record_fits(monkeypatch)
-    runs.ensure([Student("digits", TEACHER, "lenet", 64, RECIPE, temperature=3)])
+    runs.ensure([Distilled("digits", TEACHER, "lenet", 64, RECIPE, temperature=3)])
     stored = train_logits(filled, TEACHER)
     assert stored.dtype == np.float16 and signals[0].dtype == torch.float32
     assert torch.equal(signals[0], torch.tensor(stored.astype(np.float32)))
@@ -668,30 +691,30 @@ def images(split):
 def test_released_code_bug_weights_are_really_loaded(filled, monkeypatch):
     """The released code moved the teacher to the GPU and never loaded its weights: its students had a random one."""
     _, signals = record_fits(monkeypatch)
-    runs.ensure([AUGMENTED, Student("digits", RANDOM, "lenet", 64, RECIPE, ("crop_flip",))])
+    runs.ensure([AUGMENTED, Distilled("digits", RANDOM, "lenet", 64, RECIPE, ("crop_flip",))])
     x = images(data.load("digits").train)
     with torch.no_grad():
         trained, random = (network.eval()(x).numpy() for network in signals)
     stored = train_logits(filled, TEACHER)
     np.testing.assert_allclose(trained, stored, rtol=2e-3, atol=2e-3)
     assert np.abs(random - stored).max() > 0.1
-    np.testing.assert_allclose(random, runs.untrained_logits(RANDOM, "cpu"), rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(random, make.untrained_logits(RANDOM, "cpu"), rtol=2e-3, atol=2e-3)
 
 
 def test_what_a_random_teacher_says_of_the_training_images_is_made_from_its_seed(filled, monkeypatch):
     """The same logits as those of its stored weights, rounded to float16 as a trained teacher's, and computed once."""
-    runs.untrained_logits.cache_clear()
+    make.untrained_logits.cache_clear()
     _, signals = record_fits(monkeypatch)
-    students = [Student("digits", RANDOM, "lenet", 64, RECIPE, temperature=t) for t in (5, 6)]
+    students = [Distilled("digits", RANDOM, "lenet", 64, RECIPE, temperature=t) for t in (5, 6)]
     runs.ensure(students)
-    assert runs.untrained_logits.cache_info().misses == 1 and torch.equal(*signals)
+    assert make.untrained_logits.cache_info().misses == 1 and torch.equal(*signals)
     with torch.no_grad():
         logits = Run(RANDOM).network().eval()(images(data.load("digits").train))
     assert torch.equal(signals[0], signals[0].half().float())
     torch.testing.assert_close(signals[0], logits, rtol=2e-3, atol=2e-3)
     (filled / runs.key(RANDOM) / "weights.safetensors").unlink()
     shutil.rmtree(filled / runs.key(students[0]))
-    runs.untrained_logits.cache_clear()
+    make.untrained_logits.cache_clear()
     runs.ensure(students)  # neither its weights nor its logits are needed
 
 
@@ -720,7 +743,7 @@ def test_released_code_bug_validation_images_are_never_augmented(store, monkeypa
 
     monkeypatch.setattr(train, "augment", recorded)
     arms = [("cutout",), ("crop_flip", "mixup")]
-    specs = [Teacher("digits", "lenet", 64, RECIPE, arm) for arm in arms]
+    specs = [Supervised("digits", "lenet", 64, RECIPE, arm) for arm in arms]
     for run in runs.ensure(specs):
         network = run.network().eval()
         for part, split in (("test", digits.test), ("shifted", digits.shifted)):
@@ -735,7 +758,7 @@ def test_released_code_bug_validation_images_are_never_augmented(store, monkeypa
 
 def test_released_code_bug_a_runs_seed_governs_every_draw(store, tmp_path, monkeypatch):
     """The released code seeded torch alone: initialisation, order, mixing and dropout here come from the spec."""
-    spec = Teacher("digits", "alexnet", 2, RECIPE, ("crop_flip", "cutmix"), 11)
+    spec = Supervised("digits", "alexnet", 2, RECIPE, ("crop_flip", "cutmix"), 11)
     for noise, folder in ((1, "first"), (2, "second")):
         np.random.seed(noise), torch.manual_seed(noise)
         monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / folder))
@@ -802,3 +825,24 @@ def test_new_students_can_learn_from_the_committed_teachers_of_cifar10(committed
     assert len(teachers) == 2 * 5 and {folder / runs.TRAIN_LOGITS for folder in teaching} <= set(committed)
     # What the figure of the latent space, and the claim on it, need of them without the data.
     assert {folder / runs.LATENT for folder in folders.values()} <= set(committed)
+
+
+def test_the_latent_space_keeps_distances_and_lies_around_its_centre():
+    """Principal components, of embeddings far from the origin: without centring the first would be the mean itself."""
+    digits = data.load("digits")
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.normal(size=(20, 20)))[0]
+    embeddings = rng.normal(size=(len(digits.test.labels), 20)) * np.linspace(3, 0.1, 20) @ axes + 100 * axes[5]
+    kept = make.latent_space(embeddings.astype(np.float32), digits)
+    chosen = np.concatenate([np.flatnonzero(digits.test.labels == k) for k in (0, 1, 2, 3)])
+    theirs = PCA(20).fit_transform(embeddings[chosen])
+    assert np.abs(kept["components"].mean(axis=0)).max() < 0.01
+    np.testing.assert_allclose(np.abs(kept["components"]), np.abs(theirs), atol=0.02)
+    assert kept["labels"].tolist() == digits.test.labels[chosen].tolist()
+
+
+@pytest.mark.parametrize("classes, dtype", [(10, np.uint8), (256, np.uint8), (257, np.uint16), (70_000, np.uint32)])
+def test_labels_are_kept_in_the_least_type_that_holds_all_classes(classes, dtype):
+    labels = np.array([0, classes - 1])
+    kept = make.small(labels, SimpleNamespace(classes=range(classes)))
+    assert kept.dtype == dtype and kept.tolist() == labels.tolist()

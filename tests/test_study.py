@@ -1,5 +1,6 @@
 """The experiments as lists of runs, for each profile, and the parameters that shape them."""
 
+import dataclasses
 from collections import Counter
 
 import pytest
@@ -7,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdlib import KdlibError, runs, study
-from kdlib.runs import Student, Teacher
+from kdlib import KdlibError, models, runs, study
+from kdlib.runs import Distilled, Supervised
 
 FIVE = ((), ("crop_flip",), ("cutout",), ("mixup",), ("cutmix",))
 THREE = ((), ("mixup",), ("cutmix",))
@@ -61,18 +62,18 @@ def test_a_chapter_lists_each_run_once_and_as_many_as_the_study_has(profile, cha
     found = Counter((type(spec), spec.seed) for spec in specs)
     expected = Counter()
     for seed in teachers_seeds(profile, chapter):
-        expected[Teacher, seed] += TEACHERS[chapter]
+        expected[Supervised, seed] += TEACHERS[chapter]
     for model in ARCHITECTURES.get(chapter, BOTH):
         for seed in seeds_of(profile, chapter, model):
-            expected[Teacher, seed] += ALONE[chapter]
-            expected[Student, seed] += STUDENTS[chapter]
+            expected[Supervised, seed] += ALONE[chapter]
+            expected[Distilled, seed] += STUDENTS[chapter]
     assert found == +expected
 
 
 @pytest.mark.parametrize("profile, chapter", EVERYWHERE)
 def test_every_student_has_the_papers_temperature_and_weight_and_its_teachers_seed(profile, chapter):
     for spec in listed(profile, chapter):
-        if isinstance(spec, Student):
+        if isinstance(spec, Distilled):
             assert (spec.temperature, spec.kd_weight, spec.direction) == (20, 0.5, "teacher_student")
             assert spec.seed == spec.teacher.seed and spec.dataset == spec.teacher.dataset
             assert spec.recipe.label_smoothing == spec.teacher.recipe.label_smoothing == 0
@@ -95,8 +96,8 @@ def test_students_learn_from_the_teachers_chapters_teachers_a_random_one_and_non
     for model in BOTH:
         for seed in seeds_of(profile, "students", model):
             mine = [spec for spec in specs if (spec.seed, spec.model) == (seed, model)]
-            (alone,) = (spec for spec in mine if isinstance(spec, Teacher))
-            students = [spec for spec in mine if isinstance(spec, Student)]
+            (alone,) = (spec for spec in mine if isinstance(spec, Supervised))
+            students = [spec for spec in mine if isinstance(spec, Distilled)]
             assert all(spec.recipe == alone.recipe and spec.width == alone.width for spec in students)
             assert alone.augmentations == () and all(spec.augmentations == () for spec in students)
             for reduction in ("batchmean", "mean"):
@@ -108,7 +109,7 @@ def test_students_learn_from_the_teachers_chapters_teachers_a_random_one_and_non
 
 @pytest.mark.parametrize("profile", study.PROFILES)
 def test_the_ablation_augments_the_teacher_the_student_or_both(profile):
-    specs = [spec for spec in listed(profile, "ablation") if isinstance(spec, Student)]
+    specs = [spec for spec in listed(profile, "ablation") if isinstance(spec, Distilled)]
     expected = {(a, ()) for a in FIVE} | {((), a) for a in FIVE} | {(a, a) for a in FIVE}
     for seed in seeds_of(profile, "ablation", "lenet"):
         for reduction in ("batchmean", "mean"):
@@ -121,7 +122,7 @@ def test_the_ablation_augments_the_teacher_the_student_or_both(profile):
 
 def test_the_ablation_without_the_arm_none_still_has_the_baseline_teacher():
     specs = listed("demo", "ablation", augmentations=["cutmix"], seeds=[0])
-    specs = [spec for spec in specs if isinstance(spec, Student)]
+    specs = [spec for spec in specs if isinstance(spec, Distilled)]
     assert Counter((s.teacher.augmentations, s.augmentations) for s in specs) == {
         (("cutmix",), ()): 2,
         ((), ("cutmix",)): 2,
@@ -132,9 +133,9 @@ def test_the_ablation_without_the_arm_none_still_has_the_baseline_teacher():
 @pytest.mark.parametrize("profile", study.PROFILES)
 def test_the_ablation_has_the_students_network_under_each_augmentation_without_a_teacher(profile):
     specs = listed(profile, "ablation")
-    recipes = {spec.recipe for spec in specs if isinstance(spec, Student)}
+    recipes = {spec.recipe for spec in specs if isinstance(spec, Distilled)}
     for seed in seeds_of(profile, "ablation", "lenet"):
-        mine = [spec for spec in specs if isinstance(spec, Teacher) and spec.seed == seed]
+        mine = [spec for spec in specs if isinstance(spec, Supervised) and spec.seed == seed]
         assert [spec.augmentations for spec in mine] == list(FIVE)
         assert {spec.model for spec in mine} == {"lenet"} and {spec.recipe for spec in mine} == recipes
         assert mine[0] in listed(profile, "students")  # the control of that chapter, trained once
@@ -143,7 +144,7 @@ def test_the_ablation_has_the_students_network_under_each_augmentation_without_a
 @pytest.mark.parametrize("profile", study.PROFILES)
 def test_mnist_has_alexnet_teachers_and_lenet_students(profile):
     specs = listed(profile, "mnist")
-    of = [spec.teacher for spec in specs if isinstance(spec, Student)]
+    of = [spec.teacher for spec in specs if isinstance(spec, Distilled)]
     trained = {one for one in of if one.recipe.epochs}
     assert {one.model for one in of} == {"alexnet"} and {one.augmentations for one in trained} == set(THREE)
     assert trained <= set(specs)
@@ -160,7 +161,7 @@ def test_the_dichotomy_looks_at_the_first_two_chapters_runs(profile):
 def test_every_run_of_a_profile_can_be_built(profile, chapter):
     for spec in listed(profile, chapter):
         with torch.device("meta"):
-            runs.models.ARCHITECTURES[spec.model](spec.width, 10)
+            models.ARCHITECTURES[spec.model](spec.width, 10)
         assert spec.recipe.precision == "float32" or profile != "demo"
 
 
@@ -185,7 +186,7 @@ def test_parameters_reach_the_runs():
         student_epochs=2, batch_size=32, temperature=4, kd_weight=0.9, reductions=["mean"], teacher="lenet",
     )  # fmt: skip
     taught, by_random, alone = specs
-    assert taught.teacher == Teacher("digits", "lenet", 64, taught.teacher.recipe, ("crop_flip", "cutmix"), 7)
+    assert taught.teacher == Supervised("digits", "lenet", 64, taught.teacher.recipe, ("crop_flip", "cutmix"), 7)
     assert (taught.model, taught.temperature, taught.kd_weight, taught.reduction) == ("alexnet", 4.0, 0.9, "mean")
     assert by_random.teacher.recipe.epochs == 0 and by_random.teacher.augmentations == ()
     assert (taught.recipe.epochs, taught.teacher.recipe.epochs, alone.recipe) == (2, 3, taught.recipe)
@@ -273,7 +274,7 @@ def test_auto_is_a_device_that_is_there():
 def test_every_parameter_has_a_meaning():
     assert set(study.PARAMETERS) == {
         "profile", "dataset", "seeds", "augmentations", "teacher", "students", "reductions", "teacher_epochs",
-        "student_epochs", "batch_size", "temperature", "kd_weight", "device",
+        "student_epochs", "budgets", "students_per_teacher", "batch_size", "temperature", "kd_weight", "device",
     }  # fmt: skip
     assert all(meta["meaning"] for meta in study.PARAMETERS.values())
 
@@ -314,3 +315,40 @@ def test_a_notebook_can_be_run_again_in_the_same_kernel():
     namespace["made"] = [runs.Run(spec) for spec in study.students(namespace["settings"])]
     namespace["seeds"] = [1]
     assert study.from_notebook(namespace, "students").seeds == (1,)
+
+
+# --- budgets ---
+
+
+def chosen_settings(**overrides):
+    """The paper's, with lengths chosen for LeNet under one form of the loss and for some controls."""
+    settings = study.settings("students", "paper", **overrides)
+    own = {"peak_lr": 0.01, "clip_norm": 9.0, "epochs": {"taught": {"mean": 7}, "uniform": {"mean": 3}, "alone": 5}}
+    networks = settings.networks | {"lenet": settings.networks["lenet"] | {"chosen": own}}
+    return dataclasses.replace(settings, networks=networks)
+
+
+def test_under_the_chosen_budget_each_teacher_has_several_students_with_seeds_of_their_own():
+    settings = chosen_settings(budgets=["chosen"], seeds=[0, 1])
+    specs = study.students(settings)
+    taught = [spec for spec in specs if isinstance(spec, Distilled) and spec.teacher.model == "resnet18"]
+    assert {(s.teacher.augmentations, s.teacher.seed, s.seed) for s in taught} == {
+        (a, teacher, own) for a in settings.augmentations for teacher in (0, 1) for own in range(4)
+    }
+    assert len(taught) == 5 * 2 * 4 and {spec.model for spec in specs} == {"lenet"}  # nothing is chosen for AlexNet
+    assert {(s.reduction, s.recipe.epochs, s.recipe.peak_lr, s.recipe.clip_norm) for s in taught} == {("mean", 7, 0.01, 9)}
+    uniform = [s for s in specs if isinstance(s, Distilled) and s.teacher.model == "uniform"]
+    assert [(s.seed, s.recipe.epochs) for s in uniform] == [(seed, 3) for seed in range(4)]
+    assert [(s.seed, s.recipe.epochs) for s in specs if isinstance(s, Supervised)] == [(seed, 5) for seed in range(4)]
+    assert len(specs) == 40 + 4 + 4  # for students of a random teacher, too, nothing is chosen
+
+
+def test_the_long_budget_is_what_was_published():
+    both, long = (study.students(chosen_settings(budgets=b)) for b in (["chosen", "long"], ["long"]))
+    assert both[-len(long):] == long and len(both) > len(long)
+    assert all(isinstance(s, Supervised) or s.seed == s.teacher.seed for s in long)
+
+
+def test_a_readers_epochs_are_the_long_budget_alone():
+    assert study.settings("students", "paper", student_epochs=2).budgets == ("long",)
+    assert study.settings("students", "paper", student_epochs=2, budgets=["chosen"]).budgets == ("chosen",)

@@ -13,6 +13,7 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 
 from kdlib import augment, metrics, paper, runs, stats, study, tables
+from kdlib.runs import make
 
 CLASSES = 10
 
@@ -28,7 +29,7 @@ def made(spec: runs.Spec, *, images: int = 200, people: bool = True, shifted: bo
         run.metrics[part] = metrics.evaluate_logits(logits, labels)
     if people:
         votes = 0.9 * np.eye(CLASSES)[labels] + 0.1 / CLASSES
-        scores, run.predictions["human_kl"] = runs.beside_humans(run.predictions["test_logits"], votes, labels)
+        scores, run.predictions["human_kl"] = make.beside_humans(run.predictions["test_logits"], votes, labels)
         run.metrics["human"] = scores
     features = rng.normal(size=(images, 16)) + 3 * np.eye(16)[labels]
     gram = metrics.class_gram(features, labels)
@@ -103,7 +104,7 @@ def test_controls_are_no_arms(full):
 
 
 def test_runs_of_two_settings_are_not_averaged(full):
-    run = next(run for run in full.students if isinstance(run.spec, runs.Student))
+    run = next(run for run in full.students if isinstance(run.spec, runs.Distilled))
     other = made(dataclasses.replace(run.spec, temperature=5.0))
     with pytest.raises(tables.TableError, match="one setting"):
         tables.table6([*full.students, other], run.spec.model)
@@ -446,7 +447,7 @@ def test_what_a_students_predictions_have_of_its_teachers(full):
     assert row(frame, arm="cutout", loss="mean", variant="agreement")["ours"] == pytest.approx(np.mean(same))
     twins = [
         SimpleNamespace(**{**vars(run), "predictions": of[run.spec.teacher].predictions})
-        for run in full.students if isinstance(run.spec, runs.Student) and run.spec.teacher in of
+        for run in full.students if isinstance(run.spec, runs.Distilled) and run.spec.teacher in of
     ]  # fmt: skip
     frame = tables.fidelity(twins, full.teachers, "lenet", 20.0)
     assert (frame[frame["variant"] == "agreement"]["ours"] == 1).all()
@@ -529,7 +530,7 @@ def test_what_augmentation_does_is_told_with_a_teacher_and_without(moved):
     assert list(frame["variant"].unique())[-1] == "student less no teacher"
     few = [run for run in moved.students if run.spec.augmentations != ("mixup",)]
     assert "mixup" not in set(tables.augmentations_effect(few, "lenet")["arm"])
-    taught_alone = [run for run in moved.students if isinstance(run.spec, runs.Student)]
+    taught_alone = [run for run in moved.students if isinstance(run.spec, runs.Distilled)]
     assert tables.augmentations_effect(taught_alone, "lenet").empty
 
 
@@ -642,7 +643,7 @@ def test_networks_are_held_against_what_is_known_of_their_like(full):
 def test_how_far_students_went_is_that_of_their_logits_and_histories(full):
     frame = tables.restraint(full.students, "lenet")
     ours = {one: row(frame, arm="alone", loss="mean", variant=one)["ours"] for one in frame["variant"].unique()}
-    alone = [one for one in full.students if isinstance(one.spec, runs.Teacher) and one.spec.model == "lenet"]
+    alone = [one for one in full.students if isinstance(one.spec, runs.Supervised) and one.spec.model == "lenet"]
     logits = [one.predictions["test_logits"].astype(float) for one in alone]
     centred = [np.sqrt(((z - z.mean(1, keepdims=True)) ** 2).sum(1)).mean() for z in logits]
     assert ours["logits"] == pytest.approx(np.mean(centred))

@@ -5,11 +5,13 @@ import dataclasses
 import random
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.nn import functional as F
 
-from kdlib import KdlibError, augment, data, models, train
+from kdlib import KdlibError, augment, data, models, speed, train
+from kdlib.speed import Batch, LiveTeacher, StoredTeacher
 from kdlib.train import Distillation, Recipe, TrainingError, fit, infer
 
 RECIPE = Recipe(epochs=3, batch_size=32, peak_lr=0.05, weight_decay=5e-4, precision="float32")
@@ -70,8 +72,29 @@ def interrupt(monkeypatch, after):
             raise Stop
         return augment.augment(*arguments)
 
-    monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr(speed, "SECONDS_BETWEEN_CHECKPOINTS", 0)
     monkeypatch.setattr(train, "augment", stopping)
+
+
+# --- what is watched ---
+
+
+def test_validation_is_of_the_network_after_each_epoch_and_changes_nothing(digits):
+    held_out = train.TrainingSet(digits.images[:40], digits.labels[:40], digits.mean, digits.std)
+    plain, watched = net("alexnet"), net("alexnet")  # its dropout would notice
+    without = fit(plain, digits, RECIPE)
+    history = fit(watched, digits, RECIPE, validation=held_out)
+    assert same(plain, watched) and watched.training
+    pd.testing.assert_frame_equal(history[["loss", "accuracy"]], without[["loss", "accuracy"]])
+    logits, _ = infer(watched, held_out.images, held_out.mean, held_out.std)
+    assert history.validation_accuracy.iloc[-1] == pytest.approx((logits.argmax(1) == held_out.labels).float().mean())
+    assert history.validation_loss.iloc[-1] == pytest.approx(F.cross_entropy(logits, held_out.labels).item())
+    assert history.validation_loss.nunique() == RECIPE.epochs
+
+
+@pytest.mark.parametrize(("norm", "share"), [(1e-6, 1.0), (1e6, 0.0)])
+def test_the_share_of_clipped_steps_is_told(digits, norm, share):
+    assert fit(net(), digits, changed(clip_norm=norm)).clipped.tolist() == [share] * RECIPE.epochs
 
 
 # --- against a plain loop ---
@@ -116,7 +139,7 @@ def test_a_student_is_taught_by_the_stored_logits_of_its_images(digits, monkeypa
     stored = torch.randn(112, 10, generator=torch.Generator().manual_seed(0))
     ours, theirs = net(), net()
     asked, batches = record_batches(monkeypatch)
-    fit(ours, digits, changed(epochs=1), teacher=stored, distillation=KD, seed=1)
+    fit(ours, digits, changed(epochs=1), teacher=StoredTeacher(stored), distillation=KD, seed=1)
     optimizer = torch.optim.SGD(theirs.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4, nesterov=True)
     for step, (images, (x, y)) in enumerate(zip(asked, batches, strict=True)):
         chosen = (images[:, None] == digits.images[None]).flatten(2).all(2).int().argmax(1)
@@ -159,10 +182,10 @@ def test_training_does_without_glibc(digits, monkeypatch, fault):
     def lacking(name):
         raise fault
 
-    train.keep_freed_memory.cache_clear()
-    monkeypatch.setattr(train.ctypes, "CDLL", lacking)
+    speed.keep_freed_memory.cache_clear()
+    monkeypatch.setattr(speed.ctypes, "CDLL", lacking)
     fit(without, digits, changed(epochs=1))
-    train.keep_freed_memory.cache_clear()
+    speed.keep_freed_memory.cache_clear()
     assert same(usual, without)
 
 
@@ -241,7 +264,8 @@ INTERRUPTED = {
 @pytest.mark.parametrize("after", [5, 6])
 def test_a_run_taken_up_again_is_the_same_to_the_bit(digits, tmp_path, monkeypatch, name, arm, taught, after):
     """Broken off in the middle of the second epoch, and right after its end."""
-    teacher = {"logits": torch.randn(112, 10), "network": net("resnet18", seed=9), None: None}[taught]
+    logits, network = StoredTeacher(torch.randn(112, 10)), LiveTeacher(net("resnet18", seed=9))
+    teacher = {"logits": logits, "network": network, None: None}[taught]
     asked = {"augmentations": arm, "seed": 2, "teacher": teacher, "distillation": KD if taught else None}
     straight = net(name)
     history = fit(straight, digits, RECIPE, **asked)
@@ -262,7 +286,7 @@ def test_a_run_taken_up_again_is_the_same_to_the_bit(digits, tmp_path, monkeypat
 
 
 def test_a_finished_checkpoint_trains_nothing(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr(speed, "SECONDS_BETWEEN_CHECKPOINTS", 0)
     first, again = net(), net(seed=1)
     history = fit(first, digits, RECIPE, checkpoint=tmp_path / "run.pt")
     interrupt(monkeypatch, 0)
@@ -319,13 +343,13 @@ def test_infer_gives_float32_logits_and_features_in_evaluation_mode(digits, name
 def test_evaluating_between_epochs_does_not_change_training(digits, tmp_path, monkeypatch):
     plain, watched = net("alexnet"), net("alexnet")
     fit(plain, digits, RECIPE)
-    show = train.Progress.show
+    show = speed.Progress.show
 
     def evaluating(progress, row):
         infer(watched, digits.images, digits.mean, digits.std)
         show(progress, row)
 
-    monkeypatch.setattr(train.Progress, "show", evaluating)
+    monkeypatch.setattr(speed.Progress, "show", evaluating)
     fit(watched, digits, RECIPE)
     assert same(plain, watched)
 
@@ -351,7 +375,7 @@ class Recording(models.LeNet):
 def test_the_teacher_sees_the_augmented_batch_of_its_student(digits, arm):
     """A patient teacher (Beyer et al. 2022): the same mixed, cut or cropped image, never the clean one."""
     student, teacher = Recording(seed=0), Recording(seed=1).train()
-    fit(student, digits, changed(epochs=1), augmentations=arm, teacher=teacher, distillation=KD)
+    fit(student, digits, changed(epochs=1), augmentations=arm, teacher=LiveTeacher(teacher), distillation=KD)
     assert len(student.shown) == len(teacher.shown) == 3
     assert all(torch.equal(x, y) for x, y in zip(student.shown, teacher.shown, strict=True))
     assert not any(teacher.modes) and all(student.modes)
@@ -361,9 +385,9 @@ def test_the_teacher_sees_the_augmented_batch_of_its_student(digits, arm):
 def test_a_teachers_passes_serve_other_students_of_the_same_batches_and_nobody_notices(digits, tmp_path):
     arm, weaker = ("crop_flip", "cutmix"), dataclasses.replace(KD, reduction="mean")
     alone, beside = net(seed=0), net(seed=0)
-    fit(alone, digits, changed(epochs=2), augmentations=arm, teacher=net(seed=1), distillation=weaker)
+    fit(alone, digits, changed(epochs=2), augmentations=arm, teacher=LiveTeacher(net(seed=1)), distillation=weaker)
     teacher = Recording(seed=1)
-    options = dict(augmentations=arm, teacher=teacher, passes=tmp_path)
+    options = dict(augmentations=arm, teacher=LiveTeacher(teacher, folder=tmp_path))
     fit(net(seed=0), digits, changed(epochs=1), distillation=KD, **options)
     assert len(teacher.shown) == 3
     fit(beside, digits, changed(epochs=2), distillation=weaker, **options)
@@ -372,21 +396,21 @@ def test_a_teachers_passes_serve_other_students_of_the_same_batches_and_nobody_n
 
 
 def test_passes_of_an_epoch_that_was_broken_off_are_not_kept(digits, tmp_path):
-    passes = train.TeacherPasses(net(seed=1).eval(), "float32", tmp_path)
-    batches = [[torch.zeros(2, 3, 32, 32)], [torch.ones(2, 3, 32, 32)]]
+    passes = LiveTeacher(net(seed=1).eval(), "float32", tmp_path)
+    batches = [Batch(x, torch.zeros(2)) for x in (torch.zeros(2, 3, 32, 32), torch.ones(2, 3, 32, 32))]
     begun = passes.added(iter(batches), 0)
     next(begun)
     begun.close()
     assert not list(tmp_path.iterdir()) and passes.read(0) is None
-    said = [logits for _, logits in passes.added(iter(batches), 0)]
+    said = [batch.teacher_logits for batch in passes.added(iter(batches), 0)]
     assert torch.equal(torch.stack(said), passes.read(0)) and passes.read(1) is None
 
 
 def test_passes_that_are_damaged_or_of_another_teacher_are_computed_again(tmp_path):
     def said(seed: int) -> torch.Tensor:
-        passes = train.TeacherPasses(net(seed=seed).eval(), "float32", tmp_path)
-        ((_, logits),) = passes.added(iter([[torch.ones(2, 3, 32, 32)]]), 0)
-        return logits
+        passes = LiveTeacher(net(seed=seed).eval(), "float32", tmp_path)
+        (batch,) = passes.added(iter([Batch(torch.ones(2, 3, 32, 32), torch.zeros(2))]), 0)
+        return batch.teacher_logits
 
     expected = net(seed=2).eval()(torch.ones(2, 3, 32, 32))
     assert not torch.equal(said(1), expected) and torch.equal(said(2), expected)
@@ -398,8 +422,8 @@ def test_passes_that_are_damaged_or_of_another_teacher_are_computed_again(tmp_pa
 
 def test_passes_that_can_not_be_kept_stop_nobody(tmp_path):
     (tmp_path / "file").touch()
-    passes = train.TeacherPasses(net(seed=1).eval(), "float32", tmp_path / "file")
-    assert len(list(passes.added(iter([[torch.zeros(2, 3, 32, 32)]]), 0))) == 1
+    passes = LiveTeacher(net(seed=1).eval(), "float32", tmp_path / "file")
+    assert len(list(passes.added(iter([Batch(torch.zeros(2, 3, 32, 32), torch.zeros(2))]), 0))) == 1
 
 
 @pytest.fixture(scope="module")
@@ -414,7 +438,7 @@ def test_stored_logits_teach_what_the_teacher_in_the_loop_does(digits, taught):
     """For images that are not augmented, the two ways to be taught are one."""
     stored, _ = infer(taught, digits.images, digits.mean, digits.std)
     results = [net(), net()]
-    for student, signal in zip(results, (stored, copy.deepcopy(taught)), strict=True):
+    for student, signal in zip(results, (StoredTeacher(stored), LiveTeacher(copy.deepcopy(taught))), strict=True):
         fit(student, digits, RECIPE, teacher=signal, distillation=KD)
     for a, b in zip(*map(tensors, results), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=2e-4)
@@ -425,7 +449,7 @@ def test_the_teacher_in_the_loop_gives_the_logits_that_would_be_stored(digits, t
     seen, kd_loss = [], train.kd_loss
     monkeypatch.setattr(train, "kd_loss", lambda z, t, *rest, **named: seen.append(t) or kd_loss(z, t, *rest, **named))
     _, batches = record_batches(monkeypatch)
-    fit(net(), digits, changed(epochs=1), augmentations=("cutmix",), teacher=copy.deepcopy(taught), distillation=KD)
+    fit(net(), digits, changed(epochs=1), augmentations=("cutmix",), teacher=LiveTeacher(copy.deepcopy(taught)), distillation=KD)
     for (x, _), logits in zip(batches, seen, strict=True):
         with torch.no_grad():
             torch.testing.assert_close(logits, copy.deepcopy(taught).eval()(x), rtol=1e-4, atol=1e-4)
@@ -433,16 +457,16 @@ def test_the_teacher_in_the_loop_gives_the_logits_that_would_be_stored(digits, t
 
 def test_stored_logits_do_not_serve_an_augmented_student(digits):
     with pytest.raises(TrainingError, match="clean images, not to batches under cutmix"):
-        fit(net(), digits, RECIPE, augmentations=("cutmix",), teacher=torch.zeros(112, 10), distillation=KD)
+        fit(net(), digits, RECIPE, augmentations=("cutmix",), teacher=StoredTeacher(torch.zeros(112, 10)), distillation=KD)
 
 
 def test_stored_logits_must_be_of_these_images(digits):
     with pytest.raises(TrainingError, match="100 teacher logits for 112 training images"):
-        fit(net(), digits, RECIPE, teacher=torch.zeros(100, 10), distillation=KD)
+        fit(net(), digits, RECIPE, teacher=StoredTeacher(torch.zeros(100, 10)), distillation=KD)
 
 
 def test_a_teacher_and_the_settings_belong_together(digits):
-    for given in ({"teacher": torch.zeros(112, 10)}, {"distillation": KD}):
+    for given in ({"teacher": StoredTeacher(torch.zeros(112, 10))}, {"distillation": KD}):
         with pytest.raises(TrainingError, match="belong together"):
             fit(net(), digits, RECIPE, **given)
 
@@ -453,7 +477,7 @@ def test_label_smoothing_changes_a_student_or_is_refused(digits):
     try:
         for student, smoothing in zip(results, (0.0, 0.2), strict=True):
             recipe = changed(label_smoothing=smoothing)
-            fit(student, digits, recipe, teacher=torch.zeros(112, 10), distillation=KD)
+            fit(student, digits, recipe, teacher=StoredTeacher(torch.zeros(112, 10)), distillation=KD)
     except KdlibError:
         return
     assert not same(*results)
@@ -477,7 +501,7 @@ def test_bfloat16_trains_float32_weights_to_about_the_same_place(digits, name):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_epoch_and_settings(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr(speed, "SECONDS_BETWEEN_CHECKPOINTS", 0)
     recipe = changed(peak_lr=1e25, epochs=9)
     with pytest.raises(TrainingError) as fault:
         fit(net(), digits, recipe, augmentations=("crop_flip",), seed=5, checkpoint=tmp_path / "run.pt", title="mine")
@@ -506,3 +530,60 @@ def test_progress_is_one_line_an_epoch_outside_a_terminal(digits, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and all(line.startswith("lenet alone epoch ") for line in lines)
     assert "epoch 2/3 loss" in lines[1]
+
+
+@pytest.mark.parametrize(
+    "flags, expected",
+    [
+        ({"avx512_bf16": True}, "bfloat16"),
+        ({"avx512_bf16": False, "amx_bf16": True}, "bfloat16"),
+        ({"arm_bf16": True}, "bfloat16"),
+        ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, "float32"),
+        ({}, "float32"),
+    ],
+)
+def test_bfloat16_is_float32_where_a_processor_would_emulate_it(digits, monkeypatch, flags, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
+    speed.multiplies_bfloat16.cache_clear()
+    try:
+        assert speed.precision_on("cpu", "bfloat16") == expected and speed.precision_on("cpu", "float32") == "float32"
+        found, asked = net("resnet18"), net("resnet18")
+        fit(found, digits, changed(precision="bfloat16", epochs=1))
+    finally:
+        speed.multiplies_bfloat16.cache_clear()
+    if expected == "float32":
+        for module in (speed, train):  # in the layout of the other
+            monkeypatch.setattr(module, "memory_format", lambda precision: torch.channels_last)
+        fit(asked, digits, changed(precision="float32", epochs=1))
+        assert same(found, asked)
+
+
+def test_weights_that_the_last_step_broke_are_not_taken_for_trained(digits):
+    """The loss of a step is of the weights before it."""
+    recipe = changed(peak_lr=1.5e39, weight_decay=1e3, epochs=1, batch_size=112)
+    with pytest.raises(TrainingError, match="weights are lost"):
+        fit(net(), digits, recipe)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("precision", train.PRECISIONS)
+@pytest.mark.parametrize("taught", ["labels", "stored", "live"])
+def test_a_recorded_step_on_cuda_trains_to_about_the_same_place(digits, taught, precision):
+    """Other kernels and draws, so not the same numbers: the loss of un-augmented images falls alike."""
+    on_gpu = train.to_device(digits.images, digits.labels, digits.mean, digits.std, "cuda")
+    losses = []
+    for images in (digits, on_gpu):
+        logits = torch.randn(112, 10, generator=torch.Generator().manual_seed(0)).to(images.images.device)
+        live = LiveTeacher(net("resnet18", seed=9), precision)
+        teacher = {"labels": None, "stored": StoredTeacher(logits), "live": live}[taught]
+        recipe = changed(precision=precision, clip_norm=1.0)
+        history = fit(net("resnet18"), images, recipe, teacher=teacher, distillation=KD if teacher else None)
+        losses.append(history[["loss", "clipped"]].to_numpy())
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.05, atol=0.4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_mixed_labels_reach_a_recorded_step_on_cuda(digits):
+    on_gpu = train.to_device(digits.images, digits.labels, digits.mean, digits.std, "cuda")
+    history = fit(net(), on_gpu, changed(epochs=2), augmentations=("crop_flip", "cutmix"), validation=on_gpu)
+    assert np.isfinite(history.loss).all() and history.validation_accuracy.between(0, 1).all()

@@ -132,7 +132,7 @@ def what(spec, known: dict[str, Path]) -> str:
         return escaped(f"{tables.sized_name(one)} ({made})")
 
     data = escaped(tables.name_of_test_set(spec.dataset, "test"))
-    if isinstance(spec, runs.Teacher):
+    if isinstance(spec, runs.Supervised):
         return f"{network(spec)} trained on the labels of {data}, with seed {spec.seed}."
     mark = runs.mark(runs.key(spec.teacher))
     teacher = f'<a href="{mark}.html">{network(spec.teacher)}</a>' if mark in known else network(spec.teacher)
@@ -143,7 +143,7 @@ def needs(spec, store: Path) -> str:
     """Words on what a student is taught by, where the store does not hold it."""
     from kdlib import runs
 
-    file = runs.taught_from(spec) if isinstance(spec, runs.Student) else None
+    file = runs.taught_from(spec) if isinstance(spec, runs.Distilled) else None
     if file is None or (store / runs.key(spec.teacher) / file).is_file():
         return ""
     what = {runs.TRAIN_LOGITS: "logits on the training images", runs.WEIGHTS: "weights"}[file]
@@ -153,7 +153,7 @@ def needs(spec, store: Path) -> str:
 def code(spec) -> str:
     """The Python that makes a run."""
     text = (
-        "from kdlib.runs import Recipe, Student, Teacher, ensure\n\n"
+        "from kdlib.runs import Recipe, Distilled, Supervised, ensure\n\n"
         f"ensure([\n{textwrap.indent(pprint.pformat(spec, width=88), '    ')},\n])"
     )
     return f"<pre>{escaped(text)}</pre>"

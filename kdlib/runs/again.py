@@ -4,11 +4,8 @@ On the machine type that made it, with the same packages and threads, a run come
 is rounded in another order, training carries that on, and what can be expected is a network as good, not the same one.
 """
 
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +13,8 @@ import numpy as np
 import torch
 
 from kdlib import runs
-from kdlib.runs import Run, Student
+from kdlib.runs import Distilled, Run
+from kdlib.speed import precision_on
 
 
 @dataclass(frozen=True)
@@ -57,14 +55,23 @@ def again(name: str, device: str) -> Comparison:
     """
     then = runs.find(name)
     then.check()
-    needed = [Run(then.spec.teacher)] if isinstance(then.spec, Student) else []
+    if then.spec.held_out:
+        raise runs.RunError(f"{name} was judged on images held out, and its predictions are not kept: none to compare")
+    needed = [Run(then.spec.teacher)] if isinstance(then.spec, Distilled) else []
     for teacher in needed:
         teacher.check()
-        runs.check_teaching(then.spec)
+        runs.check_teaching(then)
     made = then.metrics["provenance"]
+    precision = made.get("precision", then.spec.recipe.precision)  # runs that do not tell had what was asked
+    if (here := precision_on(device, then.spec.recipe.precision)) != precision:
+        raise runs.RunError(
+            f"{name} was trained in {precision}, and {device} here computes in {here}: two precisions are not compared"
+        )
     threads = made["threads"] if device == "cpu" and made["device"].endswith("CPU") else torch.get_num_threads()
-    with store_aside([teacher.folder for teacher in needed]), runs.threads(threads):
-        (now,) = runs.ensure([then.spec], device=device)
+    with tempfile.TemporaryDirectory() as aside, runs.threads(threads):
+        for teacher in needed:
+            shutil.copytree(teacher.folder, Path(aside) / teacher.key)
+        (now,) = runs.ensure([then.spec], device=device, store=Path(aside))
         a, b = (run.predictions["test_logits"] for run in (then, now))
         return Comparison(
             key=name,
@@ -76,20 +83,3 @@ def again(name: str, device: str) -> Comparison:
             device_then=then.metrics["provenance"]["device"],
             device_now=now.metrics["provenance"]["device"],
         )
-
-
-@contextmanager
-def store_aside(folders: list[Path]) -> Iterator[None]:
-    """A run store of its own for a while, which holds copies of some runs."""
-    before = os.environ.get("KDLIB_RUNS")
-    with tempfile.TemporaryDirectory() as aside:
-        for folder in folders:
-            shutil.copytree(folder, Path(aside) / folder.name)
-        os.environ["KDLIB_RUNS"] = aside
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ["KDLIB_RUNS"]
-            else:
-                os.environ["KDLIB_RUNS"] = before

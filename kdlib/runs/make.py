@@ -1,0 +1,361 @@
+"""Making each run exist exactly once: teachers before their students, whoever else works on the same store."""
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kdlib import __version__, data, extensions, metrics, models
+from kdlib.runs.specs import Distilled, RunError, Spec, Supervised, canonical, key
+from kdlib.runs.store import (
+    LATENT,
+    TRAIN_LOGITS,
+    UNREADABLE,
+    WEIGHTS,
+    Run,
+    default_store,
+    open_store,
+    write_json,
+    write_packed,
+)  # fmt: skip
+from kdlib.speed import LiveTeacher, StoredTeacher, memory_format, precision_on
+from kdlib.train import TrainingSet, derive, fit, infer, to_device
+
+# Figure 4 of the paper: two groups of two classes each. Other data sets show their first four classes.
+TSNE_CLASSES = {"cifar10": (1, 9, 3, 2)}
+TSNE_IMAGES = 500  # a class
+TSNE_DIMENSIONS = 50
+# Batches of these gain nothing from a second thread, and lose much where the processor is shared: threads that wait
+# for each other several thousand times a second are slow as soon as one of them is not running.
+SMALL_DATASETS = ("digits",)
+
+
+def ensure(specs: Iterable[Spec], *, device: str = "cpu", store: Path | None = None) -> list[Run]:
+    """Make each run exist exactly once, teachers before their students, and return them in the order asked for.
+
+    What is in the store is checked and read; what is not is trained on `device`. Several processes may work on one
+    list: each run is locked while it is made, and who finds it locked goes on with the next. `.passes` in the store
+    holds a teacher's passes over augmented batches until the last student that shares them is made.
+    """
+    asked = [Run(spec, store) for spec in specs]
+    pending: dict[str, Run] = {}
+    for run in asked:
+        add_pending(run, pending)
+    if pending:
+        check_device(device)
+        for name in {run.spec.dataset for run in pending.values()}:
+            data.load(name)
+        open_store(next(iter(pending.values())).store)
+    pending = in_groups(pending)
+    while pending:
+        made = next((name for name, run in pending.items() if make_if_free(run, pending, device)), None)
+        if made:
+            passes = passes_of(pending.pop(made))
+            if passes and passes not in map(passes_of, pending.values()):
+                shutil.rmtree(passes, ignore_errors=True)
+        else:
+            time.sleep(1)  # other processes are making all that can be made now
+    return asked
+
+
+def in_groups(pending: dict[str, Run]) -> dict[str, Run]:
+    """The same, but students that share their teacher's passes come after one another: few of these are kept then."""
+    groups = {name: passes_of(run) or name for name, run in pending.items()}
+    order = list(dict.fromkeys(groups.values()))
+    return {name: pending[name] for name in sorted(pending, key=lambda name: order.index(groups[name]))}
+
+
+def add_pending(run: Run, pending: dict[str, Run]) -> None:
+    """Check a run that exists; note one that does not, after the teacher that it needs."""
+    if run.key in pending:
+        return
+    if run.exists():
+        run.check()
+        return
+    if isinstance(run.spec, Distilled):
+        teacher = run.beside(run.spec.teacher)
+        add_pending(teacher, pending)
+        if teacher.exists():
+            check_teaching(run)
+    pending[run.key] = run
+
+
+def check_teaching(run: Run) -> None:
+    """Raise where what a student's teacher teaches by, its logits or its weights, is missing or unreadable."""
+    teacher = run.beside(run.spec.teacher)
+    file = taught_from(run.spec)
+    if file == WEIGHTS:
+        teacher.network()
+    elif file == TRAIN_LOGITS:
+        teacher.train_logits()
+
+
+def make_if_free(run: Run, pending: dict[str, Run], device: str) -> bool:
+    """Make a run, unless its teacher is still to come or another process is at it; True once it exists."""
+    if isinstance(run.spec, Distilled) and key(run.spec.teacher) in pending:
+        return False
+    try:
+        with FileLock(run.store / ".locks" / run.key, timeout=0):
+            if not run.exists():
+                with threads(1 if run.spec.dataset in SMALL_DATASETS else torch.get_num_threads()):
+                    make_run(run, device)
+    except Timeout:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let PyTorch work on `count` threads of the CPU for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that this machine lacks, and set CUDA up: float32 is float32, convolutions are tuned once."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RunError(f"device {device!r} can't be used here: {str(error).splitlines()[0]}") from error
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def make_run(run: Run, device: str) -> None:
+    """Train a run and put it into the store by one rename."""
+    started = time.monotonic()
+    spec = run.spec
+    dataset, rows = data.load(spec.dataset), None
+    if spec.held_out:
+        dataset, rows = data.held_out(dataset, spec.held_out)
+    train = training_set(dataset.train, dataset, device)
+    model = initial_network(spec, dataset)
+    checkpoint = run.store / ".checkpoints" / f"{run.key}.pt"
+    if precision_on(device, spec.recipe.precision) != spec.recipe.precision:
+        print(f"{run.key}: in float32, as this processor has no instructions for {spec.recipe.precision}", flush=True)
+    history = fit(
+        model,
+        train,
+        spec.recipe,
+        augmentations=spec.augmentations,
+        seed=spec.seed,
+        **taught_by(run, device, rows),
+        validation=training_set(dataset.test, dataset, device) if spec.held_out else None,
+        checkpoint=checkpoint,
+        title=run.key,
+    )
+    aside = run.store / ".making" / run.key
+    shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed: this one holds the lock
+    aside.mkdir(parents=True)
+    write_json(aside / "spec.json", canonical(spec))
+    history.to_csv(aside / "history.csv", index=False)
+    if spec.held_out:
+        scores = {"validation": {name: float(history[f"validation_{name}"].iloc[-1]) for name in ("accuracy", "loss")}}
+    else:
+        predictions, scores, embeddings = evaluate(model, dataset, train)
+        np.savez_compressed(aside / "predictions.npz", **predictions)
+    if isinstance(spec, Supervised) and not spec.held_out:
+        np.savez_compressed(aside / LATENT, **latent_space(embeddings, dataset))
+        if spec.recipe.epochs:
+            write_packed(aside / TRAIN_LOGITS, on_training_images(model, train))
+        save_file({name: t.cpu().contiguous() for name, t in model.state_dict().items()}, aside / run.weights.name)
+    scores["provenance"] = provenance(spec, dataset, device, time.monotonic() - started)
+    write_json(aside / "metrics.json", scores)
+    os.rename(aside, run.folder)
+    checkpoint.unlink(missing_ok=True)
+
+
+def training_set(split: data.Split, dataset: data.Dataset, device: str) -> TrainingSet:
+    return to_device(split.images, split.labels, dataset.mean, dataset.std, device)
+
+
+def initial_network(spec: Spec, dataset: data.Dataset) -> models.Classifier:
+    """A run's network before training, on the CPU."""
+    seed = derive(spec.seed, "initialisation")
+    return models.build(spec.model, width=spec.width, classes=len(dataset.classes), seed=seed)
+
+
+def taught_by(run: Run, device: str, rows: np.ndarray | None = None) -> dict:
+    """What `fit` needs to know of the teacher: logits where the images stay as they are, else the network.
+
+    `rows` are the training images that are not held out, None where all are trained on.
+    """
+    spec = run.spec
+    if isinstance(spec, Supervised):
+        return {}
+    teaching = run.beside(spec.teacher)
+    if not spec.augmentations:
+        stored = taught_from(spec) == TRAIN_LOGITS
+        logits = teaching.train_logits() if stored else untrained_logits(spec.teacher, device)
+        logits = logits if rows is None else logits[rows]
+        teacher = StoredTeacher(torch.as_tensor(logits).to(device))
+    else:
+        teacher = LiveTeacher(teaching.network(), spec.teacher.recipe.precision, passes_of(run))
+    return {"teacher": teacher, "distillation": spec.distillation}
+
+
+def taught_from(spec: Distilled) -> str | None:
+    """The file of its teacher that a student learns from, None where the teacher's seed is enough."""
+    if spec.augmentations:
+        return WEIGHTS
+    return TRAIN_LOGITS if spec.teacher.recipe.epochs else None
+
+
+def on_training_images(model: models.Classifier, train: TrainingSet) -> np.ndarray:
+    """Logits (N, K) of a network on the training images as they are, as they are kept."""
+    logits, _ = infer(model, train.images, train.mean, train.std)
+    return half(logits)
+
+
+@functools.lru_cache(maxsize=1)
+def untrained_logits(spec: Supervised, device: str) -> np.ndarray:
+    """Logits (N, K) of a random network on the training images, as its students read them: float32 of float16.
+
+    They are not kept: seed and data are all there is to them.
+    """
+    dataset = data.load(spec.dataset)
+    model = initial_network(spec, dataset).to(device, memory_format=memory_format(spec.recipe.precision))
+    return on_training_images(model, training_set(dataset.train, dataset, device)).astype(np.float32)
+
+
+def passes_of(run: Run) -> Path | None:
+    """The folder of the teacher's passes over a student's batches, the same for all students that see these batches.
+
+    None for a network that has no teacher, or whose teacher needs no passes as its logits are stored. Another commit
+    may make other batches, and has folders of its own.
+    """
+    spec = run.spec
+    if isinstance(spec, Supervised) or not spec.augmentations:
+        return None
+    seen = {
+        "teacher": canonical(spec.teacher),
+        "augmentations": spec.augmentations,
+        "extensions": extensions.versions(spec.dataset, spec.teacher.model, spec.augmentations, None),
+        "batches": [spec.seed, spec.recipe.batch_size, spec.recipe.version, spec.held_out],
+        "commit": commit(),
+    }
+    return run.store / ".passes" / hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def half(logits: Tensor) -> np.ndarray:
+    return logits.cpu().numpy().astype(np.float16)
+
+
+def evaluate(model: models.Classifier, dataset: data.Dataset, train: TrainingSet) -> tuple[dict, dict, np.ndarray]:
+    """Open the test sets, once: arrays to keep, scores computed from those arrays as they are kept, and the
+    penultimate embeddings (N, D) of the test set, which are too large to keep."""
+    arrays: dict[str, np.ndarray] = {}
+    scores: dict[str, dict] = {}
+    for name, split in (("test", dataset.test), ("shifted", dataset.shifted)):
+        if split is None:
+            continue
+        images = torch.as_tensor(split.images).to(train.images.device)
+        logits, features = infer(model, images, train.mean, train.std)
+        arrays[f"{name}_logits"] = half(logits)
+        arrays[f"{name}_labels"] = small(split.labels, dataset)
+        scores[name] = metrics.evaluate_logits(arrays[f"{name}_logits"], split.labels)
+        if name == "test":
+            embeddings = features.cpu().numpy()
+    gram = metrics.class_gram(embeddings, dataset.test.labels)
+    arrays |= {"class_gram": gram.gram, "embedding_dim": np.int64(gram.dim)}
+    if dataset.human_counts is not None:
+        human = dataset.human_counts / dataset.human_counts.sum(1, keepdims=True)
+        scores["human"], arrays["human_kl"] = beside_humans(arrays["test_logits"], human, dataset.test.labels)
+    return arrays, scores, embeddings
+
+
+def beside_humans(logits: np.ndarray, human: np.ndarray, labels: np.ndarray) -> tuple[dict, np.ndarray]:
+    """What the votes of people are needed for (Table 1, Figures 3 and 6), and KL(human || model) of each image."""
+    probs = metrics.softmax(logits)
+    scores = metrics.kl_to_humans(probs, human)._asdict() | {"class_means": metrics.class_means(human, labels).tolist()}
+    return scores, metrics.per_image_kl_to_humans(probs, human).astype(np.float16)
+
+
+def latent_space(embeddings: np.ndarray, dataset: data.Dataset) -> dict[str, np.ndarray]:
+    """The first principal components (M, D) of the embeddings of four classes' test images, and their labels
+    (Figure 4)."""
+    classes = TSNE_CLASSES.get(dataset.name, (0, 1, 2, 3))
+    labels = dataset.test.labels
+    chosen = np.concatenate([np.flatnonzero(labels == k)[:TSNE_IMAGES] for k in classes])
+    centred = embeddings[chosen] - embeddings[chosen].mean(0)
+    dimensions = min(TSNE_DIMENSIONS, *centred.shape)
+    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    components = centred @ directions[:dimensions].T
+    return {"components": components.astype(np.float16), "labels": small(labels[chosen], dataset)}
+
+
+def small(labels: np.ndarray, dataset: data.Dataset) -> np.ndarray:
+    """Labels in the least type that holds all classes."""
+    return labels.astype(np.min_scalar_type(len(dataset.classes) - 1))
+
+
+def human_ceiling(name: str) -> float | None:
+    """How near people are to people on the test images of data set `name` (`metrics.human_ceiling`), nats.
+
+    Computed where their votes are at hand, and kept in the store beside the runs, for who has no data. None where
+    nobody was asked, or where it is not kept and the files are not here.
+    """
+    path = default_store() / f"{name}-people.json"
+    if not path.exists():
+        counts = data.load(name).human_counts if data.at_hand(name) else None
+        if counts is None:
+            return None
+        open_store(path.parent)
+        aside = path.with_suffix(f".{os.getpid()}.tmp")
+        kept = {"human_ceiling": metrics.human_ceiling(counts), "smoothing": metrics.HUMAN_SMOOTHING}
+        write_json(aside, kept | {"dataset_checksum": data.load(name).checksum})
+        os.replace(aside, path)
+    try:
+        kept = json.loads(path.read_text())
+        if kept["smoothing"] != metrics.HUMAN_SMOOTHING:
+            raise ValueError(f"it has smoothing {kept['smoothing']}, expected {metrics.HUMAN_SMOOTHING}")
+        return float(kept["human_ceiling"])
+    except UNREADABLE as error:
+        raise RunError(f"{path} can't be used ({error}): restore it, or delete it to compute it again") from error
+
+
+def provenance(spec: Spec, dataset: data.Dataset, device: str, seconds: float) -> dict:
+    """Where and with what a run was made."""
+    on_gpu = torch.device(device).type == "cuda"
+    return {
+        "commit": commit(),
+        "kdlib": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": torch.cuda.get_device_name(device) if on_gpu else f"{platform.machine()} CPU",
+        "threads": torch.get_num_threads(),
+        "precision": precision_on(device, spec.recipe.precision),
+        "seconds": round(seconds, 2),
+        "dataset_checksum": dataset.checksum,
+        "shifted": dataset.shifted_name,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+@functools.cache
+def commit() -> str:
+    """The commit of this checkout, marked where files differ; `KDLIB_COMMIT` where there is no checkout."""
+    here = Path(__file__).resolve().parent
+    command = ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(command, cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return os.environ.get("KDLIB_COMMIT", "unknown")

@@ -1,0 +1,15 @@
+"""The smallest runs on digits, shared by tests."""
+
+from pathlib import Path
+
+from kdlib.runs import Distilled, Recipe, Supervised
+
+ROOT = Path(__file__).parents[1]
+RECIPE = Recipe(epochs=1, batch_size=256, peak_lr=0.05, weight_decay=5e-4, precision="float32", clip_norm=2.0)
+TEACHER = Supervised("digits", "resnet18", 2, RECIPE, ("cutout",))
+RANDOM = Supervised("digits", "resnet18", 2, Recipe(0, 256, 0.05, 5e-4, "float32"))
+STUDENT = Distilled("digits", TEACHER, "lenet", 64, RECIPE)
+AUGMENTED = Distilled("digits", TEACHER, "lenet", 64, RECIPE, ("crop_flip",))
+INTERRUPTED = Supervised(
+    "digits", "alexnet", 2, Recipe(4, 256, 0.05, 5e-4, "float32", label_smoothing=0.1), ("crop_flip", "cutmix"), 5
+)
