@@ -89,7 +89,7 @@ class LeNet(Classifier):
         self.fc2 = nn.Linear(120, 84)
 
     def penultimate(self, x: Tensor) -> Tensor:
-        # Pooled first, ReLU has a quarter of the work; the maximum of what is cut off is the same, and so is its gradient.
+        # Pooled first, ReLU has a quarter of the work: the maximum of what is cut off is the same, as is its gradient.
         x = F.relu(F.max_pool2d(self.conv1(x), 2))
         x = F.relu(F.max_pool2d(self.conv2(x), 2))
         return F.relu(self.fc2(F.relu(self.fc1(x.flatten(1)))))
@@ -147,13 +147,13 @@ def build(name: str, *, width: int = FULL_WIDTH, classes: int = 10, seed: int = 
 
     They are the same whatever the device, and the global generators are left as they were.
     """
-    check(name, width)
+    check_architecture(name, width)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         return ARCHITECTURES[name](width, classes)
 
 
-def check(name: str, width: int) -> None:
+def check_architecture(name: str, width: int) -> None:
     """Refuse an architecture that does not exist, or one in a size that it can't have."""
     if name not in ARCHITECTURES:
         raise ModelError(f"no model is called {name!r}: there are {', '.join(ARCHITECTURES)}")

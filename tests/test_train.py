@@ -530,3 +530,60 @@ def test_progress_is_one_line_an_epoch_outside_a_terminal(digits, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and all(line.startswith("lenet alone epoch ") for line in lines)
     assert "epoch 2/3 loss" in lines[1]
+
+
+@pytest.mark.parametrize(
+    "flags, expected",
+    [
+        ({"avx512_bf16": True}, "bfloat16"),
+        ({"avx512_bf16": False, "amx_bf16": True}, "bfloat16"),
+        ({"arm_bf16": True}, "bfloat16"),
+        ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, "float32"),
+        ({}, "float32"),
+    ],
+)
+def test_bfloat16_is_float32_where_a_processor_would_emulate_it(digits, monkeypatch, flags, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
+    speed.multiplies_bfloat16.cache_clear()
+    try:
+        assert speed.precision_on("cpu", "bfloat16") == expected and speed.precision_on("cpu", "float32") == "float32"
+        found, asked = net("resnet18"), net("resnet18")
+        fit(found, digits, changed(precision="bfloat16", epochs=1))
+    finally:
+        speed.multiplies_bfloat16.cache_clear()
+    if expected == "float32":
+        for module in (speed, train):  # in the layout of the other
+            monkeypatch.setattr(module, "memory_format", lambda precision: torch.channels_last)
+        fit(asked, digits, changed(precision="float32", epochs=1))
+        assert same(found, asked)
+
+
+def test_weights_that_the_last_step_broke_are_not_taken_for_trained(digits):
+    """The loss of a step is of the weights before it."""
+    recipe = changed(peak_lr=1.5e39, weight_decay=1e3, epochs=1, batch_size=112)
+    with pytest.raises(TrainingError, match="weights are lost"):
+        fit(net(), digits, recipe)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("precision", train.PRECISIONS)
+@pytest.mark.parametrize("taught", ["labels", "stored", "live"])
+def test_a_recorded_step_on_cuda_trains_to_about_the_same_place(digits, taught, precision):
+    """Other kernels and draws, so not the same numbers: the loss of un-augmented images falls alike."""
+    on_gpu = train.to_device(digits.images, digits.labels, digits.mean, digits.std, "cuda")
+    losses = []
+    for images in (digits, on_gpu):
+        logits = torch.randn(112, 10, generator=torch.Generator().manual_seed(0)).to(images.images.device)
+        live = LiveTeacher(net("resnet18", seed=9), precision)
+        teacher = {"labels": None, "stored": StoredTeacher(logits), "live": live}[taught]
+        recipe = changed(precision=precision, clip_norm=1.0)
+        history = fit(net("resnet18"), images, recipe, teacher=teacher, distillation=KD if teacher else None)
+        losses.append(history[["loss", "clipped"]].to_numpy())
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.05, atol=0.4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_mixed_labels_reach_a_recorded_step_on_cuda(digits):
+    on_gpu = train.to_device(digits.images, digits.labels, digits.mean, digits.std, "cuda")
+    history = fit(net(), on_gpu, changed(epochs=2), augmentations=("crop_flip", "cutmix"), validation=on_gpu)
+    assert np.isfinite(history.loss).all() and history.validation_accuracy.between(0, 1).all()
