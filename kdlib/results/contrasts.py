@@ -20,6 +20,7 @@ whether several augmentations are composed. Nothing is widened for the number of
 """
 
 import functools
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -71,8 +72,8 @@ def contrasts(
     (what a network's own images do, under the same teacher). A row a pair, with the columns `COLUMNS`: `who` and `less`
     are the two values of `of`; `teacher_augmentation` and `augmentation` are those of `who`. `estimate` has its
     interval `low`, `high` (NaN from one seed) and two-sided `p`; `n` counts teachers' seeds, `students` those of each
-    teacher. `clear` says that the whole interval is on one side of zero, and all networks from one kind of device
-    (`one_device`); `runs` are the marks of the compared.
+    teacher. `clear` says that the whole interval is on one side of zero, and that in each block all networks are from
+    one kind of device (`one_device`); `runs` are the marks of the compared.
     """
     if of not in SIDES:
         raise ContrastError(f"of is {of!r}: expected {' or '.join(SIDES)}")
@@ -128,6 +129,7 @@ class Cells:
         for labels, group in networks.groupby(alike, sort=False):
             kind = Kind(*labels)
             self.arms[kind] = self._by_arm(group) | (self._controls(controls, kind) if kind.loss else {})
+        self.teachers = {kind for kind in self.arms if not kind.loss}
         taught = {kind[:5] for kind in self.arms}
         for labels, group in controls.groupby(alike, sort=False):
             kind = Kind(*labels)
@@ -187,8 +189,8 @@ class Cells:
             half = stats.t.ppf((1 + LEVEL) / 2, dof) * error
             p = 2 * stats.t.sf(abs(estimate) / error, dof) if error else float(estimate == 0)
         low, high = estimate - half, estimate + half
-        compared = self.rows.iloc[design.rows]
-        one_device = compared["device"].nunique() == 1
+        compared = self.rows.iloc[[row for block in design.rows for row in block]]
+        one_device = all(self.rows["device"].iloc[block].nunique() == 1 for block in design.rows)
         kind = next(iter(weights))[0]
         return [
             kind._asdict() | {"measure": self.measure.name, "split": self.split} | dict(names)
@@ -217,8 +219,10 @@ class Design:
         self.students = -(-len(self.pairs) // self.n) if taught and self.n else 1
 
     @property
-    def rows(self) -> list[int]:
-        return [row for kind, arm in self.compared for block in self.places(kind, arm) for row in block]
+    def rows(self) -> list[list[int]]:
+        """The rows of all that is compared, in each block."""
+        by_block = zip(*(self.places(*at) for at in self.compared), strict=True)
+        return [list(itertools.chain(*of_arms)) for of_arms in by_block]
 
     def places(self, kind: Kind, arm: Arm) -> list[list[int]]:
         """The rows of an arm in each block."""
@@ -290,7 +294,8 @@ def family(arm: Arm) -> tuple[str, str, bool] | None:
         return None
     if not has_teacher(arm):
         return teacher, "own", "+" in own
-    whose = "teacher" if own == BASELINE else "student" if teacher == BASELINE else "both" if own == teacher else "unlike"
+    both = "both" if own == teacher else "unlike"
+    whose = "teacher" if own == BASELINE else "student" if teacher == BASELINE else both
     return "taught", whose, "+" in teacher + own
 
 

@@ -226,14 +226,16 @@ HUMAN_ORDER = Measure(
 
 def in_class_space(convention: str = "table") -> tuple[Measure, Measure, Measure]:
     """Cohesion, adhesion and discrimination (Table 5) under one of `metrics.CONVENTIONS`; "table" is the paper's."""
-    return tuple(
-        Measure(
-            name if convention == "table" else f"{name}_{convention}", name,
-            lambda run, split, of=getattr(metrics, name): of(class_gram(run), convention=convention),
-            printed=name if convention == "table" else "", bounds=(-1, 1),
-        )
-        for name in ("cohesion", "adhesion", "discrimination")
-    )  # fmt: skip
+
+    def measure(value: Callable[..., float]) -> Measure:
+        name, own = value.__name__, convention == "table"
+        return Measure(
+            name if own else f"{name}_{convention}", name,
+            lambda run, split: value(class_gram(run), convention=convention) if split == "test" else None,
+            printed=name if own else "", bounds=(-1, 1), nil=0.005,
+        )  # fmt: skip
+
+    return measure(metrics.cohesion), measure(metrics.adhesion), measure(metrics.discrimination)
 
 
 COHESION, ADHESION, DISCRIMINATION = in_class_space()

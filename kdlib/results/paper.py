@@ -100,6 +100,18 @@ def value(table: int, augmentation: str, network: str, test_set: str, metric: st
     return float(_printed()[table, *wanted])
 
 
+@functools.cache
+def half_a_digit(table: int) -> float:
+    """By how much the numbers of a table may be rounded.
+
+    >>> half_a_digit(1)
+    0.0005
+    """
+    _table(table)
+    decimals = max(len(text.partition(".")[2]) for (n, *_), text in _printed().items() if n == table)
+    return 10.0**-decimals / 2
+
+
 def table(n: int) -> pd.DataFrame:
     """Table n in the paper's order, a row an augmentation; its cells are text, digit for digit as printed."""
     augmentations, networks, test_sets, metrics = _table(n)
