@@ -17,6 +17,7 @@ import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.transforms import blended_transform_factory
 from sklearn.manifold import TSNE
 from sklearn.metrics import confusion_matrix, silhouette_score
 from threadpoolctl import threadpool_limits
@@ -26,6 +27,7 @@ from kdlib.report.style import (
     CLASS_COLOURS, GREY, MAP, PAPER, PORTRAIT, WIDTH, Picture, canvas, colour, dashes, hatch, legend, styled,
 )  # fmt: skip
 from kdlib.results import measures, paper
+from kdlib.results.claims import MIXED, Effect, Judgement, tidy
 from kdlib.results.contrasts import contrasts
 from kdlib.results.frame import measured
 from kdlib.results.measures import ACCURACY, ECE, Measure
@@ -39,7 +41,7 @@ TSNE_SHOWN = 100  # images a class, of those that are stored: what a chapter may
 CLASSES = {"cifar10": data.CIFAR10_CLASSES, "mnist": data.DIGITS, "digits": data.DIGITS}
 EXAMPLES = {"cifar10": ("truck", "automobile")}  # the image of Figure 2, and what it is mixed with
 CURVES = {"loss": "training loss", "accuracy": "training accuracy", "validation_accuracy": "validation accuracy"}
-MIXED = ("mixup", "cutmix")
+POINTS = "points of accuracy"
 LONG = "long"  # the budget beside the chosen one
 SAYS = {"for": "#009e73", "against": "#b84a00", "nil": "#005a94"}  # what an effect says of its claim; else grey
 OPEN_COLOUR = "#7a7a7a"
@@ -410,34 +412,56 @@ def form_handles(forms: Sequence[tuple[str, str]], found: pd.DataFrame) -> list[
 
 
 @styled
-def forest(effects: pd.DataFrame) -> Picture:
-    """The effects behind claims, under each other: the paper's size as a diamond, ours with their intervals.
+def forest(editions: Mapping[str, Sequence[Judgement]], *, primary: bool = True) -> Picture:
+    """Effects behind the claims, under each other: the paper's size as a diamond, ours with their intervals.
 
-    `effects` are those of `kdlib.results.claims.effects`, of one edition or, with a column `edition`, of several. A
-    claim's effects of one measure share a scale. What an effect says of its claim has a colour; editions and budgets
-    have marks. It is narrow, so that a telephone shows it whole with text of a readable size.
+    `editions` are judgements by the name of their edition; without `primary`, all effects are shown and not only the
+    one that decides most. A claim's effects of one measure share a scale. What an effect says of its claim has a
+    colour; editions and budgets have marks. It is narrow, so that a telephone shows it whole with text of a size that
+    can be read.
     """
-    effects = effects.assign(edition=effects.get("edition", ""))
+    effects = effects_of(editions)
+    effects = effects[effects["primary"] | (not primary)]
     forms = sorted(dict.fromkeys(zip(effects["edition"], effects["budget"])), key=lambda form: form[1] == LONG)
-    groups = list(effects.groupby(["claim", "measure"], sort=False))
+    forms = [form for form in forms if form[1] or len(forms) == 1]  # who has no student has no budget
+    groups = list(effects.groupby(["claim", "unit"], sort=False))
     sizes = [sum(height for height, *_ in forest_lines(own)) for _, own in groups]
     figure, axes = canvas(
         len(groups), 1, 1.2 + sum(0.2 * size + 0.52 for size in sizes), PORTRAIT,
         gridspec_kw={"height_ratios": [0.2 * size + 0.1 for size in sizes]},
     )  # fmt: skip
-    for place, ((claim, measure), own) in zip(axes[:, 0], groups, strict=True):
-        draw_effects(place, own, forms, 100 if measure == ACCURACY.name else 1)
-        place.set_xlabel("points of accuracy" if measure == ACCURACY.name else own["unit"].iloc[0] if "unit" in own else measure)
+    for place, ((claim, unit), own) in zip(axes[:, 0], groups, strict=True):
+        draw_effects(place, own, forms, 100 if unit == POINTS else 1)
+        place.set_xlabel(unit)
         place.set_title(f"Claim {claim}", loc="left", fontweight="bold")
     figure.legend(handles=forest_handles(forms), loc="outside lower center", ncols=2, columnspacing=1)
     return Picture(figure)
+
+
+def effects_of(editions: Mapping[str, Sequence[Judgement]]) -> pd.DataFrame:
+    """The effects of every edition, with the `unit` of their scale."""
+    found = []
+    for edition, judgements in editions.items():
+        effects = [finding.effect for case in judgements for finding in case.findings]
+        own = tidy(judgements).assign(edition=edition, unit=[unit_of(effect) for effect in effects])
+        of_teachers = [all(column.network == "teacher" for column in effect.columns) for effect in effects]
+        own.loc[of_teachers, ["loss", "budget"]] = ""  # the same under each form of the loss
+        found.append(own.drop_duplicates(["claim", "effect", "loss", "budget"]))
+    return pd.concat(found, ignore_index=True)
+
+
+def unit_of(effect: Effect) -> str:
+    if effect.ranked:
+        return "rank correlation"
+    measure = effect.columns[0].measure
+    return POINTS if measure is ACCURACY else measure.title.replace("$", "")
 
 
 def forest_lines(own: pd.DataFrame) -> list[tuple[int, str, pd.DataFrame | None]]:
     """Lines of text and of marks, from above: their height, their text, and the effects of a line of marks."""
     lines = []
     for title, of_title in own.groupby("effect", sort=False):
-        lines += [(1, text, None) for text in textwrap.wrap(title, 46)]
+        lines += [(1, text, None) for text in textwrap.wrap(title, 54)]
         lines += [(2, LOSSES.get(loss, loss), group) for loss, group in of_title.groupby("loss", sort=False)]
     return lines
 
@@ -445,15 +469,17 @@ def forest_lines(own: pd.DataFrame) -> list[tuple[int, str, pd.DataFrame | None]
 def draw_effects(axes: Axes, own: pd.DataFrame, forms: Sequence[tuple[str, str]], scale: float) -> None:
     y, ticks = 0.0, {}
     for height, text, group in forest_lines(own):
+        middle = y + height / 2
         if group is None:
-            axes.annotate(text, (0, y + 0.5), xycoords=axes.get_yaxis_transform(), fontsize=8, va="center")
+            left = blended_transform_factory(axes.figure.transFigure, axes.transData)
+            axes.text(0.01, middle, text, transform=left, fontsize=8, va="center").set_in_layout(False)
         else:
-            ticks[y + height / 2] = text
+            ticks[middle] = text
+            axes.plot([0, 0], [y, y + height], color=GREY, lw=0.8, zorder=0)
             for row in group.itertuples():
-                draw_effect(axes, row, y + height / 2 + height * spaced(forms, (row.edition, row.budget)), forms, scale)
-            axes.plot(scale * group["paper"].iloc[0], y + height / 2, **PAPER)
+                draw_effect(axes, row, middle + height * spaced(forms, form_of(row, forms)), forms, scale)
+            axes.plot(scale * group["paper"].iloc[0], middle, **PAPER)
         y += height
-    axes.axvline(0, color=GREY, lw=0.8, zorder=0)
     axes.set_ylim(y, 0)
     axes.set_yticks(list(ticks), list(ticks.values()), fontsize=8)
     axes.tick_params(axis="y", length=0)
@@ -461,8 +487,13 @@ def draw_effects(axes: Axes, own: pd.DataFrame, forms: Sequence[tuple[str, str]]
     axes.margins(x=0.08)
 
 
+def form_of(row, forms: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """Edition and budget of an effect; of teachers, which have no budget, the first of their edition."""
+    return next(one for one in forms if one[0] == row.edition and row.budget in ("", one[1]))
+
+
 def draw_effect(axes: Axes, row, y: float, forms: Sequence[tuple[str, str]], scale: float) -> None:
-    mark = marker(row.edition != forms[0][0], row.budget != LONG, SAYS.get(row.says, OPEN_COLOUR))
+    mark = marker(row.edition != forms[0][0], row.budget != LONG, SAYS.get(row.says, OPEN_COLOUR))  # grey: open
     axes.plot([scale * row.low, scale * row.high], [y, y], color=mark["color"], lw=1.4)
     axes.plot(scale * row.estimate, y, **mark)
 
