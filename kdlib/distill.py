@@ -11,6 +11,8 @@ from kdlib import KdlibError
 
 DIRECTIONS = ("teacher_student", "student_teacher")
 REDUCTIONS = ("batchmean", "mean")
+# Above it the two distributions differ by less than float32 tells apart, and their divergence is rounding.
+MAX_TEMPERATURE = 1000.0
 
 # Labels of a plain batch (N,), or of a mixed one: the labels of both sources and the share of the first.
 Labels = Tensor | tuple[Tensor, Tensor, Tensor]
@@ -97,8 +99,11 @@ def kd_loss(
 
 def check_settings(temperature: float, kd_weight: float, direction: str, reduction: str) -> None:
     """Refuse settings that the loss has no meaning for."""
-    if not 0 < temperature < float("inf"):
-        raise DistillError(f"temperature is {temperature}, it must be above 0 and finite")
+    if not 0 < temperature <= MAX_TEMPERATURE:
+        raise DistillError(
+            f"temperature is {temperature}, it must be above 0 and at most {MAX_TEMPERATURE:g}: beyond, float32 loses the "
+            f"divergence to rounding"
+        )
     if not 0 <= kd_weight <= 1:
         raise DistillError(f"kd_weight is {kd_weight}, it must lie between 0 and 1")
     if direction not in DIRECTIONS:

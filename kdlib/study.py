@@ -16,7 +16,7 @@ import yaml
 
 from kdlib import KdlibError, augment, extensions
 from kdlib.data import LOADERS as DATASETS
-from kdlib.distill import TERMS
+from kdlib.distill import MAX_TEMPERATURE, TERMS
 from kdlib.models import ARCHITECTURES, FULL_WIDTH
 from kdlib.runs import Distilled, Spec, Supervised
 from kdlib.train import Recipe
@@ -24,6 +24,8 @@ from kdlib.train import Recipe
 PROFILES = ("demo", "cpu", "paper")
 # Width, peak_lr, weight_decay, precision and clip_norm of architectures that the profiles do not know: of extensions.
 NETWORKS: dict[str, dict] = {}
+# How long students train: as long as held-out images say (`kdlib.budgets`), or `student_epochs`, the same for all.
+BUDGETS = ("chosen", "long")
 STANDARD = "crop_flip"  # what is done to training images as a rule, before anything that the study is about
 
 
@@ -146,10 +148,17 @@ class Settings:
         "loss", sequence(one_of(TERMS), "[batchmean, mean]"), "forms of the distillation loss"
     )
     teacher_epochs: int = parameter("training", whole(1), "epochs of each teacher")
-    student_epochs: int = parameter("training", whole(1), "epochs of each student")
+    student_epochs: int = parameter("training", whole(1), "epochs of each student under the long budget")
+    budgets: tuple[str, ...] = parameter(
+        "training", sequence(one_of(BUDGETS), "[chosen, long]"),
+        "how long students train: as chosen by held-out images, or long; long alone if student_epochs is given",
+    )  # fmt: skip
+    students_per_teacher: int = parameter(
+        "training", whole(1), "students of each teacher under the chosen budget, with seeds of their own"
+    )
     batch_size: int = parameter("training", whole(1), "images in a step")
     temperature: float = parameter(
-        "loss", number(0, float("inf"), open_low=True), "softening of both distributions"
+        "loss", number(0, MAX_TEMPERATURE, open_low=True), "softening of both distributions"
     )
     kd_weight: float = parameter("loss", number(0, 1), "share of the distillation term in the loss")
     device: str = parameter("machine", a_device, "where the networks are trained; auto takes a GPU where there is one")
@@ -165,6 +174,18 @@ class Settings:
             precision=own["precision"],
             clip_norm=own.get("clip_norm"),
         )
+
+    def chosen(self, model: str, group: str, reduction: str | None = None) -> Recipe | None:
+        """The recipe that held-out images chose for a group of networks, see `kdlib.budgets`; None where none did.
+
+        Networks without a teacher (`alone`) are under no form of the loss.
+        """
+        own = self.networks[model].get("chosen", {})
+        epochs = own.get("epochs", {}).get(group)
+        epochs = epochs.get(reduction) if isinstance(epochs, dict) else epochs
+        if epochs is None:
+            return None
+        return replace(self.recipe(model, epochs), peak_lr=own["peak_lr"], clip_norm=own["clip_norm"])
 
     def width(self, model: str) -> int:
         return self.networks[model]["width"]
@@ -199,6 +220,8 @@ def settings(chapter: str, profile: str = "demo", /, **overrides: Any) -> Settin
     if overrides.get("seeds") is not None:  # a reader's seeds are for every network
         for network in values["networks"].values():
             network.pop("student_seeds", None)
+    if overrides.get("student_epochs") is not None and overrides.get("budgets") is None:
+        values["budgets"] = ["long"]
     values["profile"] = profile
     checked = {name: meta["convert"](name, values[name]) for name, meta in PARAMETERS.items()}
     networks = NETWORKS | values["networks"]
@@ -258,15 +281,22 @@ def alone(s: Settings, model: str, seed: int, augmentations: tuple[str, ...] = (
 
 
 def student(
-    s: Settings, model: str, of: Supervised, reduction: str, augmentations: tuple[str, ...] = (), seed: int | None = None
+    s: Settings,
+    model: str,
+    of: Supervised,
+    reduction: str,
+    augmentations: tuple[str, ...] = (),
+    *,
+    seed: int | None = None,
+    recipe: Recipe | None = None,
 ) -> Distilled:
-    """A student of `of`, not augmented unless said so (Sections 4.1 to 4.4), with its teacher's seed or its own."""
+    """A student of `of`, not augmented unless said so (Sections 4.1 to 4.4), with its teacher's seed or its own, trained long or by `recipe`."""
     return Distilled(
         s.dataset,
         of,
         model,
         s.width(model),
-        s.recipe(model, s.student_epochs),
+        recipe or s.recipe(model, s.student_epochs),
         augmentations,
         of.seed if seed is None else seed,
         s.temperature,
@@ -281,7 +311,13 @@ def teachers(s: Settings) -> list[Spec]:
 
 
 def students(s: Settings) -> list[Spec]:
-    """Students of every teacher under every loss, and the controls without a teacher: Tables 1, 2, 4 and 6."""
+    """Students of every teacher under every loss, and the controls: Tables 1, 2, 4 and 6, under each budget."""
+    of_budget = {"long": long_students, "chosen": chosen_students}
+    return [spec for budget in s.budgets for spec in of_budget[budget](s)]
+
+
+def long_students(s: Settings) -> list[Spec]:
+    """One student of each teacher, with the teacher's seed."""
     specs: list[Spec] = []
     for seed in s.seeds:
         for model in s.students:
@@ -291,6 +327,30 @@ def students(s: Settings) -> list[Spec]:
                 specs += [student(s, model, teacher(s, a, seed), reduction) for a in s.augmentations]
                 specs.append(student(s, model, random_teacher(s, seed), reduction))
             specs.append(alone(s, model, seed))
+    return specs
+
+
+def chosen_students(s: Settings) -> list[Spec]:
+    """Several students of each teacher, with seeds of their own, and as many of each control; where a length is chosen.
+
+    Teachers that know nothing are of the first seed: what they say hardly depends on it.
+    """
+    specs: list[Spec] = []
+    own_seeds = range(s.students_per_teacher)
+    for model in s.students:
+        for reduction in s.reductions:
+            groups = {
+                "taught": [teacher(s, a, seed) for seed in s.seeds for a in s.augmentations],
+                "uniform": [uniform_teacher(s)],
+                "random": [random_teacher(s, s.seeds[0])],
+            }
+            for group, of_group in groups.items():
+                if recipe := s.chosen(model, group, reduction):
+                    specs += [
+                        student(s, model, of, reduction, seed=seed, recipe=recipe) for of in of_group for seed in own_seeds
+                    ]
+        if recipe := s.chosen(model, "alone"):
+            specs += [replace(alone(s, model, seed), recipe=recipe) for seed in own_seeds]
     return specs
 
 

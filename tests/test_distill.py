@@ -225,3 +225,17 @@ def test_logits_of_other_shapes_are_refused(shape):
 
 def test_docstring_examples_hold():
     assert doctest.testmod(distill).failed == 0
+
+
+@pytest.mark.parametrize("temperature", [1e4, 1e30, float("inf"), 0.0, -1.0, float("nan")])
+def test_a_temperature_at_which_the_divergence_is_rounding_is_refused(temperature):
+    z = torch.tensor([[1.0, 2.0]])
+    with pytest.raises(DistillError, match="at most 1000"):
+        kd_loss(z, z.flip(1), torch.tensor([0]), temperature=temperature, kd_weight=1.0)
+
+
+def test_the_highest_temperature_keeps_the_value():
+    z, t = torch.tensor([[4.0, -2.0, 1.0]]), torch.tensor([[-3.0, 6.0, 0.0]])
+    asked = {"temperature": distill.MAX_TEMPERATURE, "kd_weight": 1.0}
+    exact = equation(z.double().numpy(), t.double().numpy(), np.array([0]), **asked)
+    assert float(kd_loss(z, t, torch.tensor([0]), **asked)) == pytest.approx(exact, rel=0.01)

@@ -1,5 +1,6 @@
 """The experiments as lists of runs, for each profile, and the parameters that shape them."""
 
+import dataclasses
 from collections import Counter
 
 import pytest
@@ -273,7 +274,7 @@ def test_auto_is_a_device_that_is_there():
 def test_every_parameter_has_a_meaning():
     assert set(study.PARAMETERS) == {
         "profile", "dataset", "seeds", "augmentations", "teacher", "students", "reductions", "teacher_epochs",
-        "student_epochs", "batch_size", "temperature", "kd_weight", "device",
+        "student_epochs", "budgets", "students_per_teacher", "batch_size", "temperature", "kd_weight", "device",
     }  # fmt: skip
     assert all(meta["meaning"] for meta in study.PARAMETERS.values())
 
@@ -314,3 +315,40 @@ def test_a_notebook_can_be_run_again_in_the_same_kernel():
     namespace["made"] = [runs.Run(spec) for spec in study.students(namespace["settings"])]
     namespace["seeds"] = [1]
     assert study.from_notebook(namespace, "students").seeds == (1,)
+
+
+# --- budgets ---
+
+
+def chosen_settings(**overrides):
+    """The paper's, with lengths chosen for LeNet under one form of the loss and for some controls."""
+    settings = study.settings("students", "paper", **overrides)
+    own = {"peak_lr": 0.01, "clip_norm": 9.0, "epochs": {"taught": {"mean": 7}, "uniform": {"mean": 3}, "alone": 5}}
+    networks = settings.networks | {"lenet": settings.networks["lenet"] | {"chosen": own}}
+    return dataclasses.replace(settings, networks=networks)
+
+
+def test_under_the_chosen_budget_each_teacher_has_several_students_with_seeds_of_their_own():
+    settings = chosen_settings(budgets=["chosen"], seeds=[0, 1])
+    specs = study.students(settings)
+    taught = [spec for spec in specs if isinstance(spec, Distilled) and spec.teacher.model == "resnet18"]
+    assert {(s.teacher.augmentations, s.teacher.seed, s.seed) for s in taught} == {
+        (a, teacher, own) for a in settings.augmentations for teacher in (0, 1) for own in range(4)
+    }
+    assert len(taught) == 5 * 2 * 4 and {spec.model for spec in specs} == {"lenet"}  # nothing is chosen for AlexNet
+    assert {(s.reduction, s.recipe.epochs, s.recipe.peak_lr, s.recipe.clip_norm) for s in taught} == {("mean", 7, 0.01, 9)}
+    uniform = [s for s in specs if isinstance(s, Distilled) and s.teacher.model == "uniform"]
+    assert [(s.seed, s.recipe.epochs) for s in uniform] == [(seed, 3) for seed in range(4)]
+    assert [(s.seed, s.recipe.epochs) for s in specs if isinstance(s, Supervised)] == [(seed, 5) for seed in range(4)]
+    assert len(specs) == 40 + 4 + 4  # for students of a random teacher, too, nothing is chosen
+
+
+def test_the_long_budget_is_what_was_published():
+    both, long = (study.students(chosen_settings(budgets=b)) for b in (["chosen", "long"], ["long"]))
+    assert both[-len(long):] == long and len(both) > len(long)
+    assert all(isinstance(s, Supervised) or s.seed == s.teacher.seed for s in long)
+
+
+def test_a_readers_epochs_are_the_long_budget_alone():
+    assert study.settings("students", "paper", student_epochs=2).budgets == ("long",)
+    assert study.settings("students", "paper", student_epochs=2, budgets=["chosen"]).budgets == ("chosen",)
