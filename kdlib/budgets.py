@@ -78,7 +78,8 @@ def choose_rate(trials: dict[tuple[float, float], Sequence[Run]]) -> tuple[float
         if max(run.history["clipped"].mean() for run in made) <= RARELY
     }
     if not admitted:
-        raise runs.RunError(f"all of {list(trials)} clip more than {RARELY:.0%} of some student's steps: none is chosen")
+        tried = list(trials)
+        raise runs.RunError(f"each of {tried} clips more than {RARELY:.0%} of some student's steps: none is chosen")
     return max(admitted, key=admitted.get)
 
 

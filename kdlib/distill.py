@@ -101,8 +101,8 @@ def check_settings(temperature: float, kd_weight: float, direction: str, reducti
     """Refuse settings that the loss has no meaning for."""
     if not 0 < temperature <= MAX_TEMPERATURE:
         raise DistillError(
-            f"temperature is {temperature}, it must be above 0 and at most {MAX_TEMPERATURE:g}: beyond, float32 loses the "
-            f"divergence to rounding"
+            f"temperature is {temperature}, it must be above 0 and at most {MAX_TEMPERATURE:g}: beyond, float32 loses "
+            f"the divergence to rounding"
         )
     if not 0 <= kd_weight <= 1:
         raise DistillError(f"kd_weight is {kd_weight}, it must lie between 0 and 1")

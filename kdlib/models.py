@@ -89,7 +89,7 @@ class LeNet(Classifier):
         self.fc2 = nn.Linear(120, 84)
 
     def penultimate(self, x: Tensor) -> Tensor:
-        # Pooled first, ReLU has a quarter of the work; the maximum of what is cut off is the same, and so is its gradient.
+        # Pooled first, ReLU has a quarter of the work: the maximum of what is cut off is the same, as is its gradient.
         x = F.relu(F.max_pool2d(self.conv1(x), 2))
         x = F.relu(F.max_pool2d(self.conv2(x), 2))
         return F.relu(self.fc2(F.relu(self.fc1(x.flatten(1)))))

@@ -30,12 +30,32 @@ class TrainingError(KdlibError, RuntimeError):
 
 
 def memory_format(precision: str) -> torch.memory_format:
-    """Channels-last where bfloat16 convolutions run; LeNet's few channels are faster in the plain layout."""
+    """Channels-last for networks whose recipe asks for bfloat16, faster for them in float32 as well; LeNet's few
+    channels are faster in the plain layout."""
     return torch.channels_last if precision == "bfloat16" else torch.contiguous_format
 
 
+@functools.cache
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16: AVX512-BF16 or AMX, Arm's bf16, CUDA from capability 8.0."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    known = getattr(torch.cpu, "get_capabilities", dict)()  # of PyTorch from 2.12 on
+    return any(there for name, there in known.items() if name.endswith("bf16"))
+
+
+def precision_on(device: torch.device | str, precision: str) -> str:
+    """What a recipe's `precision` is on a device: bfloat16 is float32 where it would be emulated, ten times slower.
+
+    How a machine rounds is no field of a spec: it stands in a run's provenance.
+    """
+    emulated = precision == "bfloat16" and not multiplies_bfloat16(torch.device(device))
+    return "float32" if emulated else precision
+
+
 def logits_of(network: Callable[[Tensor], Tensor], x: Tensor, precision: str) -> Tensor:
-    with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+    enabled = precision_on(x.device, precision) == "bfloat16"
+    with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=enabled):
         return network(x.contiguous(memory_format=memory_format(precision)))
 
 
@@ -178,8 +198,9 @@ class LiveTeacher:
 
     @functools.cached_property
     def maker(self) -> str:
-        """What makes the last digits of the logits: the teacher's weights, PyTorch and its threads."""
-        digest = hashlib.sha256(f"{torch.__version__} {torch.get_num_threads()}".encode())
+        """What makes the last digits of the logits: the teacher's weights, PyTorch, its threads and the precision."""
+        precision = precision_on("cpu", self.precision)
+        digest = hashlib.sha256(f"{torch.__version__} {torch.get_num_threads()} {precision}".encode())
         for tensor in self.network.state_dict().values():
             digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()

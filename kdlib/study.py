@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
+from itertools import product
 from typing import Any
 
 import torch
@@ -148,11 +149,13 @@ class Settings:
         "loss", sequence(one_of(TERMS), "[batchmean, mean]"), "forms of the distillation loss"
     )
     teacher_epochs: int = parameter("training", whole(1), "epochs of each teacher")
-    student_epochs: int = parameter("training", whole(1), "epochs of each student under the long budget")
+    student_epochs: int = parameter(
+        "training", whole(1), "epochs of each student under the long budget; given alone, the only budget"
+    )
     budgets: tuple[str, ...] = parameter(
         "training", sequence(one_of(BUDGETS), "[chosen, long]"),
-        "how long students train: as chosen by held-out images, or long; long alone if student_epochs is given",
-    )  # fmt: skip
+        "lengths of the students' training: chosen by held-out images, or long",
+    )
     students_per_teacher: int = parameter(
         "training", whole(1), "students of each teacher under the chosen budget, with seeds of their own"
     )
@@ -290,7 +293,10 @@ def student(
     seed: int | None = None,
     recipe: Recipe | None = None,
 ) -> Distilled:
-    """A student of `of`, not augmented unless said so (Sections 4.1 to 4.4), with its teacher's seed or its own, trained long or by `recipe`."""
+    """A student of `of`, not augmented unless said so (Sections 4.1 to 4.4).
+
+    It has its teacher's seed or one of its own, and trains long or by `recipe`.
+    """
     return Distilled(
         s.dataset,
         of,
@@ -345,10 +351,9 @@ def chosen_students(s: Settings) -> list[Spec]:
                 "random": [random_teacher(s, s.seeds[0])],
             }
             for group, of_group in groups.items():
-                if recipe := s.chosen(model, group, reduction):
-                    specs += [
-                        student(s, model, of, reduction, seed=seed, recipe=recipe) for of in of_group for seed in own_seeds
-                    ]
+                recipe = s.chosen(model, group, reduction)
+                pairs = product(of_group, own_seeds) if recipe else ()
+                specs += [student(s, model, of, reduction, seed=seed, recipe=recipe) for of, seed in pairs]
         if recipe := s.chosen(model, "alone"):
             specs += [replace(alone(s, model, seed), recipe=recipe) for seed in own_seeds]
     return specs

@@ -123,8 +123,8 @@ def fit(
     Where the recipe clips gradients, `clipped` is the share of steps on which it did; with images for `validation`,
     `validation_loss` and `validation_accuracy` are those of the network after the epoch, on these images as they are.
 
-    `teacher` is None for a network that learns from labels alone, a `StoredTeacher`, or a `LiveTeacher`, which sees what
-    the student sees. Where its passes are kept, `seconds` is less for the students that come later.
+    `teacher` is None for a network that learns from labels alone, a `StoredTeacher`, or a `LiveTeacher`, which sees
+    what the student sees. Where its passes are kept, `seconds` is less for the students that come later.
     Batches have one fixed size: the images that are left over at the end of an epoch's order wait for the next.
     `accuracy` is on the batches as they were trained on (mixed ones count their first label).
     """
@@ -265,7 +265,8 @@ def check_teacher(
                 f"stored teacher logits belong to the clean images, not to batches under {label(augmentations)}"
             )
         if len(teacher.logits) != len(data.images):
-            raise TrainingError(f"there are {len(teacher.logits)} teacher logits for {len(data.images)} training images")
+            found = len(teacher.logits)
+            raise TrainingError(f"there are {found} teacher logits for {len(data.images)} training images")
 
 
 def make_optimizer(model: Classifier, recipe: Recipe) -> torch.optim.SGD:

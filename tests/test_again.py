@@ -91,3 +91,13 @@ def test_every_committed_run_is_found_by_its_key(monkeypatch):
     for name in names:
         run = runs.find(name)
         assert run.key == name and runs.canonical(run.spec) == json.loads((run.folder / "spec.json").read_text())
+
+
+def test_runs_of_two_precisions_are_not_compared(store):
+    path = store / runs.key(STUDENT) / "metrics.json"
+    content = json.loads(path.read_text())
+    assert content["provenance"]["precision"] == "float32"
+    content["provenance"]["precision"] = "bfloat16"
+    path.write_text(json.dumps(content))
+    with pytest.raises(RunError, match="trained in bfloat16, and cpu here computes in float32"):
+        again.again(runs.key(STUDENT), "cpu")

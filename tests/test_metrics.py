@@ -17,6 +17,7 @@ from sklearn import metrics as sk
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import cosine_similarity
+from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 from torchmetrics.functional.classification import multiclass_calibration_error
 
@@ -220,6 +221,22 @@ def test_temperature_is_the_minimum_and_undoes_a_scaling(real):
         return ((probs * logits).sum(1) - logits[np.arange(len(labels)), labels]).mean()
 
     assert 1 / t == pytest.approx(brentq(slope, 1e-3, 1e3), rel=1e-5)
+
+
+def test_no_image_is_scaled_by_a_temperature_that_it_helped_to_fit():
+    """By hand: halves dealt by scikit-learn, each with the other's temperature, which is not its own."""
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 3, 60)
+    logits = rng.normal(size=(60, 3)) + 2 * np.eye(3)[labels]
+    scaled, own = np.empty_like(logits), np.empty_like(logits)
+    for rest, part in KFold(2, shuffle=True, random_state=0).split(logits):
+        scaled[part] = logits[part] / metrics.fit_temperature(logits[rest], labels[rest])
+        own[part] = logits[part] / metrics.fit_temperature(logits[part], labels[part])
+    expected, cheating = (
+        metrics.expected_calibration_error(scipy_softmax(one, axis=1), labels) for one in (scaled, own)
+    )
+    assert metrics.temperature_scaling(logits, labels).ece_after == pytest.approx(expected, abs=1e-12)
+    assert abs(expected - cheating) > 1e-3
 
 
 def test_temperature_scaling_lowers_the_error_of_an_overconfident_model():

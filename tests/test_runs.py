@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 import torch
 from small import AUGMENTED, INTERRUPTED, RANDOM, RECIPE, ROOT, STUDENT, TEACHER
+from sklearn.decomposition import PCA
 from torchvision.transforms import v2
 
 from kdlib import KdlibError, data, metrics, models, runs, speed, study, train
@@ -824,3 +825,24 @@ def test_new_students_can_learn_from_the_committed_teachers_of_cifar10(committed
     assert len(teachers) == 2 * 5 and {folder / runs.TRAIN_LOGITS for folder in teaching} <= set(committed)
     # What the figure of the latent space, and the claim on it, need of them without the data.
     assert {folder / runs.LATENT for folder in folders.values()} <= set(committed)
+
+
+def test_the_latent_space_keeps_distances_and_lies_around_its_centre():
+    """Principal components, of embeddings far from the origin: without centring the first would be the mean itself."""
+    digits = data.load("digits")
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.normal(size=(20, 20)))[0]
+    embeddings = rng.normal(size=(len(digits.test.labels), 20)) * np.linspace(3, 0.1, 20) @ axes + 100 * axes[5]
+    kept = make.latent_space(embeddings.astype(np.float32), digits)
+    chosen = np.concatenate([np.flatnonzero(digits.test.labels == k) for k in (0, 1, 2, 3)])
+    theirs = PCA(20).fit_transform(embeddings[chosen])
+    assert np.abs(kept["components"].mean(axis=0)).max() < 0.01
+    np.testing.assert_allclose(np.abs(kept["components"]), np.abs(theirs), atol=0.02)
+    assert kept["labels"].tolist() == digits.test.labels[chosen].tolist()
+
+
+@pytest.mark.parametrize("classes, dtype", [(10, np.uint8), (256, np.uint8), (257, np.uint16), (70_000, np.uint32)])
+def test_labels_are_kept_in_the_least_type_that_holds_all_classes(classes, dtype):
+    labels = np.array([0, classes - 1])
+    kept = make.small(labels, SimpleNamespace(classes=range(classes)))
+    assert kept.dtype == dtype and kept.tolist() == labels.tolist()

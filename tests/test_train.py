@@ -530,3 +530,36 @@ def test_progress_is_one_line_an_epoch_outside_a_terminal(digits, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and all(line.startswith("lenet alone epoch ") for line in lines)
     assert "epoch 2/3 loss" in lines[1]
+
+
+@pytest.mark.parametrize(
+    "flags, expected",
+    [
+        ({"avx512_bf16": True}, "bfloat16"),
+        ({"avx512_bf16": False, "amx_bf16": True}, "bfloat16"),
+        ({"arm_bf16": True}, "bfloat16"),
+        ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, "float32"),
+        ({}, "float32"),
+    ],
+)
+def test_bfloat16_is_float32_where_a_processor_would_emulate_it(digits, monkeypatch, flags, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
+    speed.multiplies_bfloat16.cache_clear()
+    try:
+        assert speed.precision_on("cpu", "bfloat16") == expected and speed.precision_on("cpu", "float32") == "float32"
+        found, asked = net("resnet18"), net("resnet18")
+        fit(found, digits, changed(precision="bfloat16", epochs=1))
+    finally:
+        speed.multiplies_bfloat16.cache_clear()
+    if expected == "float32":
+        for module in (speed, train):  # in the layout of the other
+            monkeypatch.setattr(module, "memory_format", lambda precision: torch.channels_last)
+        fit(asked, digits, changed(precision="float32", epochs=1))
+        assert same(found, asked)
+
+
+def test_weights_that_the_last_step_broke_are_not_taken_for_trained(digits):
+    """The loss of a step is of the weights before it."""
+    recipe = changed(peak_lr=1.5e39, weight_decay=1e3, epochs=1, batch_size=112)
+    with pytest.raises(TrainingError, match="weights are lost"):
+        fit(net(), digits, recipe)

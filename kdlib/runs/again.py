@@ -14,6 +14,7 @@ import torch
 
 from kdlib import runs
 from kdlib.runs import Distilled, Run
+from kdlib.speed import precision_on
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ def again(name: str, device: str) -> Comparison:
         teacher.check()
         runs.check_teaching(then)
     made = then.metrics["provenance"]
+    precision = made.get("precision", then.spec.recipe.precision)  # runs that do not tell had what was asked
+    if (here := precision_on(device, then.spec.recipe.precision)) != precision:
+        raise runs.RunError(
+            f"{name} was trained in {precision}, and {device} here computes in {here}: two precisions are not compared"
+        )
     threads = made["threads"] if device == "cpu" and made["device"].endswith("CPU") else torch.get_num_threads()
     with tempfile.TemporaryDirectory() as aside, runs.threads(threads):
         for teacher in needed:

@@ -31,7 +31,7 @@ from kdlib.runs.store import (
     write_json,
     write_packed,
 )  # fmt: skip
-from kdlib.speed import LiveTeacher, StoredTeacher, memory_format
+from kdlib.speed import LiveTeacher, StoredTeacher, memory_format, precision_on
 from kdlib.train import TrainingSet, derive, fit, infer, to_device
 
 # Figure 4 of the paper: two groups of two classes each. Other data sets show their first four classes.
@@ -148,6 +148,8 @@ def make_run(run: Run, device: str) -> None:
     train = training_set(dataset.train, dataset, device)
     model = initial_network(spec, dataset)
     checkpoint = run.store / ".checkpoints" / f"{run.key}.pt"
+    if precision_on(device, spec.recipe.precision) != spec.recipe.precision:
+        print(f"{run.key}: in float32, as this processor has no instructions for {spec.recipe.precision}", flush=True)
     history = fit(
         model,
         train,
@@ -174,7 +176,7 @@ def make_run(run: Run, device: str) -> None:
         if spec.recipe.epochs:
             write_packed(aside / TRAIN_LOGITS, on_training_images(model, train))
         save_file({name: t.cpu().contiguous() for name, t in model.state_dict().items()}, aside / run.weights.name)
-    scores["provenance"] = provenance(dataset, device, time.monotonic() - started)
+    scores["provenance"] = provenance(spec, dataset, device, time.monotonic() - started)
     write_json(aside / "metrics.json", scores)
     os.rename(aside, run.folder)
     checkpoint.unlink(missing_ok=True)
@@ -329,7 +331,7 @@ def human_ceiling(name: str) -> float | None:
         raise RunError(f"{path} can't be used ({error}): restore it, or delete it to compute it again") from error
 
 
-def provenance(dataset: data.Dataset, device: str, seconds: float) -> dict:
+def provenance(spec: Spec, dataset: data.Dataset, device: str, seconds: float) -> dict:
     """Where and with what a run was made."""
     on_gpu = torch.device(device).type == "cuda"
     return {
@@ -340,6 +342,7 @@ def provenance(dataset: data.Dataset, device: str, seconds: float) -> dict:
         "numpy": np.__version__,
         "device": torch.cuda.get_device_name(device) if on_gpu else f"{platform.machine()} CPU",
         "threads": torch.get_num_threads(),
+        "precision": precision_on(device, spec.recipe.precision),
         "seconds": round(seconds, 2),
         "dataset_checksum": dataset.checksum,
         "shifted": dataset.shifted_name,
