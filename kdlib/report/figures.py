@@ -154,7 +154,7 @@ def draw_differences(
     axes: Axes, teachers: pd.DataFrame, students: pd.DataFrame, measure: Measure, order: Sequence[str]
 ) -> None:
     """Each augmentation's contrast with the baseline: a point with its interval, the paper's as a diamond."""
-    of_teachers = contrasts(teachers, measure, of="augmentation").query("loss == '' and teacher_augmentation == 'alone'")
+    of_teachers = contrasts(teachers, measure, of="augmentation").query("loss == ''")
     of_teachers = of_teachers[of_teachers["network"].isin(teaching(teachers)["network"])]
     of_students = contrasts(students, measure).query("loss != '' and augmentation == @BASELINE")
     found = pd.concat([of_teachers, of_students[~of_students["who"].isin(CONTROLS)]], ignore_index=True)
@@ -383,7 +383,8 @@ def differences(students: pd.DataFrame) -> Picture:
             place.plot(100 * row.estimate, y, **mark)
             printed = of_paper(row, ACCURACY)
             if printed is not None:
-                place.plot(100 * (printed - of_paper(row._replace(shown=BASELINE), ACCURACY)), rows.index(row.who), **PAPER)
+                gap = printed - of_paper(row._replace(shown=BASELINE), ACCURACY)
+                place.plot(100 * gap, rows.index(row.who), **PAPER)
         place.set_yticks(range(len(rows)), [augmentation_name(one) for one in rows])
         place.set_ylim(len(rows) - 0.5, -0.5)
         place.set_title(f"{network_name(network)} students")
@@ -557,7 +558,7 @@ def mean_matrices(rows: pd.DataFrame, of: Callable[[Run], np.ndarray], before: s
 
 
 def contrasted(rows: pd.DataFrame) -> pd.DataFrame:
-    """Those that Figures 3 and 6 compare: the baseline's, CutMix's, and CutMix's after anything else; all, if none is."""
+    """Those that Figures 3 and 6 compare: the baseline's, CutMix's alone and after others; all, if none is."""
     chosen = rows["shown"].map(lambda one: one == BASELINE or "cutmix" in one.split("+")).astype(bool)
     return rows[chosen] if chosen.any() else rows
 
@@ -678,7 +679,7 @@ MIN_IMAGES = 10  # of a bin, to be drawn
 
 @styled
 def reliability(teachers: pd.DataFrame, students: pd.DataFrame) -> Picture:
-    """Figure 5: accuracy against confidence of teachers and of each kind of student, the images of all seeds together."""
+    """Figure 5: accuracy against confidence of teachers and of each kind of student, over all seeds."""
     panels = [("teacher", teaching(teachers)), *kinds(taught(students))]
     across = min(len(panels), 3)
     down = -(-len(panels) // across)

@@ -61,7 +61,7 @@ CAUTIONS = {  # what an edition can't say, before anything else; nothing of the 
 
 
 def answer(profile: str, judgements: Sequence[Judgement]) -> Markdown:
-    """What the edition can't say, then the answer: under the chosen budget, and under the long one if there are both."""
+    """What the edition can't say, then the answer under the chosen budget, and that under the long one."""
     found = headline(judgements)
     if not found:
         said = NO_ANSWER
