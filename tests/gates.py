@@ -89,7 +89,8 @@ def tables_of(notebook: NotebookNode) -> Iterator[tuple[str, pd.DataFrame]]:
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             text = output.get("data", {}).get("text/markdown", "")
-            for name, address in re.findall(r'download="([^"]+)\.csv" href="data:text/csv;charset=utf-8,([^"]*)"', text):
+            link = r'download="([^"]+)\.csv" href="data:text/csv;charset=utf-8,([^"]*)"'
+            for name, address in re.findall(link, text):
                 yield name, pd.read_csv(io.StringIO(unquote(html.unescape(address))), keep_default_na=False)
 
 

@@ -31,7 +31,8 @@ def judged(**of_budget) -> list[Judgement]:
         estimate, low, high, says, excluded = EFFECTS[name]
         finding = Finding(EFFECT, says, estimate, low, high, n=3, excluded=excluded)
         other = Finding(EFFECT, claims.OPEN)  # under the other loss
-        found += [Judgement(CLAIM, loss, budget, "", (), (one,)) for loss, one in (("mean", other), ("batchmean", finding))]
+        by_loss = {"mean": other, "batchmean": finding}
+        found += [Judgement(CLAIM, loss, budget, "", (), (one,)) for loss, one in by_loss.items()]
     return found
 
 
