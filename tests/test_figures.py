@@ -165,7 +165,7 @@ def test_differences_stand_in_their_row_at_their_size(full):
     cutmix = contrasts(full.students, ACCURACY).query("network == 'lenet' and who == 'cutmix'").set_index("loss")
     formula, code = cutmix["estimate"]["batchmean"], cutmix["estimate"]["mean"]
     filled = {line.get_markerfacecolor() != "none": line.get_xdata()[0] for line in lenet.lines
-              if line.get_marker() == "s" and line.get_color() == colour("cutmix")}  # fmt: skip
+              if line.get_marker() == "o" and line.get_color() == colour("cutmix")}  # fmt: skip
     assert filled == {True: pytest.approx(100 * formula), False: pytest.approx(100 * code)}
 
 

@@ -46,14 +46,14 @@ def test_every_outcome_has_an_answer_with_its_numbers(name):
     text = front.answer("paper", judged(chosen=name))
     opening = {
         front.SUPPORTED: "Yes: ", front.SMALLER: "Yes, but by less", front.NO_EFFECT: "No: ",
-        front.CONTRADICTED: "No, the opposite: ", front.UNDECIDED: "We can't tell: ",
+        front.CONTRADICTED: "No, the opposite: ", front.UNDECIDED: "We can't tell whether ",
     }[name]  # fmt: skip
     assert text.startswith(opening) and text.endswith(front.ONE_LENGTH)
     estimate, low, high, *_ = EFFECTS[name]
     assert f"(95 % interval {front.points(low)} to {front.points(high)})" in text
     assert f"{abs(100 * estimate):.1f} points" in text and "2.5" in text and "LeNet" in text
-    assert ("less accurate" in text) == (name in (front.SUPPORTED, front.SMALLER))
-    assert ("more accurate" in text) == (name == front.CONTRADICTED)
+    assert ("are less accurate" in text) == (name not in (front.NO_EFFECT, front.CONTRADICTED))
+    assert ("are more accurate" in text.replace("\n", " ")) == (name == front.CONTRADICTED)
 
 
 @pytest.mark.parametrize("long", EFFECTS)

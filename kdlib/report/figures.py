@@ -378,7 +378,8 @@ def differences(students: pd.DataFrame) -> Picture:
         place.axvline(0, color=GREY, lw=0.8)
         for row in found[found["network"] == network].itertuples():
             y = rows.index(row.who) + spaced(forms, (row.loss, row.budget))
-            mark = marker(row.budget == LONG, row.loss == "batchmean", colour(row.who) if row.one_device else GREY)
+            shade = colour(row.who) if row.one_device else GREY
+            mark = marker(is_other(row.budget, forms), row.loss == "batchmean", shade)
             place.plot([100 * row.low, 100 * row.high], [y, y], color=mark["color"], lw=1.3)
             place.plot(100 * row.estimate, y, **mark)
             printed = of_paper(row, ACCURACY)
@@ -398,6 +399,11 @@ def marker(square: bool, filled: bool, shade: str) -> dict:
     return {"marker": "s" if square else "o", "ms": 4.5, "ls": "", "color": shade, "mec": shade, "mfc": face}
 
 
+def is_other(budget: str, forms: Iterable[tuple[str, str]]) -> bool:
+    """Whether a budget is the long one, and not the only one; `forms` have their budget second."""
+    return budget == LONG and {one for _, one in forms} != {LONG}
+
+
 def spaced(forms: Sequence, form) -> float:
     """How far below its row's middle one of several marks stands."""
     return (forms.index(form) - (len(forms) - 1) / 2) * 0.72 / len(forms)
@@ -406,7 +412,7 @@ def spaced(forms: Sequence, form) -> float:
 def form_handles(forms: Sequence[tuple[str, str]], found: pd.DataFrame) -> list[Line2D]:
     told = titles_of_budgets(found)
     handles = [
-        Line2D([], [], label=f"{loss_name(loss)}{told[budget]}", **marker(budget == LONG, loss == "batchmean", GREY))
+        Line2D([], [], label=f"{loss_name(loss)}{told[budget]}", **marker(is_other(budget, forms), loss == "batchmean", GREY))
         for loss, budget in forms
     ]
     return handles + [Line2D([], [], label="the paper's", **PAPER)] * (set(found["dataset"]) == {"cifar10"})
@@ -424,7 +430,7 @@ def forest(editions: Mapping[str, Sequence[Judgement]], *, primary: bool = True)
     effects = effects_of(editions)
     effects = effects[effects["primary"] | (not primary)]
     forms = sorted(dict.fromkeys(zip(effects["edition"], effects["budget"])), key=lambda form: form[1] == LONG)
-    forms = [form for form in forms if form[1] or len(forms) == 1]  # who has no student has no budget
+    forms = [form for form in forms if form[1]] or forms  # what is said of teachers alone is of no budget
     groups = list(effects.groupby(["claim", "unit"], sort=False))
     sizes = [sum(height for height, *_ in forest_lines(own)) for _, own in groups]
     figure, axes = canvas(
@@ -494,7 +500,7 @@ def form_of(row, forms: Sequence[tuple[str, str]]) -> tuple[str, str]:
 
 
 def draw_effect(axes: Axes, row, y: float, forms: Sequence[tuple[str, str]], scale: float) -> None:
-    mark = marker(row.edition != forms[0][0], row.budget != LONG, SAYS.get(row.says, OPEN_COLOUR))  # grey: open
+    mark = marker(row.edition != forms[0][0], not is_other(row.budget, forms), SAYS.get(row.says, OPEN_COLOUR))  # grey: open
     axes.plot([scale * row.low, scale * row.high], [y, y], color=mark["color"], lw=1.4)
     axes.plot(scale * row.estimate, y, **mark)
 
@@ -502,8 +508,9 @@ def draw_effect(axes: Axes, row, y: float, forms: Sequence[tuple[str, str]], sca
 def forest_handles(forms: Sequence[tuple[str, str]]) -> list[Line2D]:
     shapes = []
     for edition, budget in forms:
-        name = ", ".join(filter(None, [edition, f"{budget} training" if budget else ""])) or "ours"
-        shapes.append(Line2D([], [], label=name, **marker(edition != forms[0][0], budget != LONG, GREY)))
+        several = len({one for _, one in forms}) > 1
+        name = ", ".join(filter(None, [edition, f"{budget} training" if several else ""])) or "ours"
+        shapes.append(Line2D([], [], label=name, **marker(edition != forms[0][0], not is_other(budget, forms), GREY)))
     names = {"for": "for the claim", "against": "against it", "nil": "no effect"}
     shades = [Line2D([], [], color=SAYS[says], lw=3, label=name) for says, name in names.items()]
     shades += [Line2D([], [], color=OPEN_COLOUR, lw=3, label="open, or one seed")]

@@ -31,13 +31,13 @@ ANSWERS = {  # {size} and {paper} are points without a sign, {gap} is a differen
     "{interval}, which excludes the paper's {paper}.",
     NO_EFFECT: "No: {networks} that learn from a teacher trained on mixed images (MixUp, CutMix) are as accurate as "
     "those that learn from a teacher trained on plain images, to within half a point: the difference is {gap} points "
-    "{interval}, where the paper has a loss of {paper}.",
+    "{interval}, where the paper has −{paper}.",
     CONTRADICTED: "No, the opposite: {networks} that learn from a teacher trained on mixed images (MixUp, CutMix) are "
     "more accurate than those that learn from a teacher trained on plain images, by {size} points {interval}, where "
-    "the paper has a loss of {paper}.",
-    UNDECIDED: "We can't tell: between {networks} that learn from a teacher trained on mixed images (MixUp, CutMix) "
-    "and those that learn from a teacher trained on plain images the difference is {gap} points {interval}, which "
-    "leaves its side open, where the paper has a loss of {paper}.",
+    "the paper has them {paper} points behind.",
+    UNDECIDED: "We can't tell whether {networks} that learn from a teacher trained on mixed images (MixUp, CutMix) are "
+    "less accurate than those that learn from a teacher trained on plain images: the difference is {gap} points "
+    "{interval}, where the paper has −{paper}.",
 }
 SAME = "Long training ends with the same answer: there the difference is {gap} points {interval}."
 INSTEAD = {  # of the long training, where it ends otherwise
