@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     chooser.add_argument("--profile", default="demo", help=f"one of {', '.join(study.PROFILES)}")
     chooser.add_argument("--student", default="lenet")
     chooser.add_argument("--reduction", default="batchmean")
-    chooser.add_argument("--group", action="append", help=f"one of {', '.join(budgets.GROUPS)}; all if not given")
+    chooser.add_argument("--group", action="append", help=f"one of {', '.join(budgets.LEARNERS)}; all if not given")
     repeat = commands.add_parser("again", help="train stored runs again, aside, and tell how they differ")
     repeat.set_defaults(command=train_again)
     repeat.add_argument("key", nargs="+", help="the name of a run's folder")
@@ -84,7 +84,7 @@ def run_chapters(arguments: argparse.Namespace) -> None:
 
 def choose_training(arguments: argparse.Namespace) -> None:
     settings = study.settings("students", arguments.profile)
-    chosen = budgets.choose(settings, arguments.student, arguments.reduction, arguments.group or budgets.GROUPS)
+    chosen = budgets.choose(settings, arguments.student, arguments.reduction, arguments.group or budgets.LEARNERS)
     print(yaml.safe_dump({arguments.student: {arguments.reduction: chosen}}), end="")
 
 

@@ -1,6 +1,6 @@
 """The paper's augmentations on whole batches: per sample, on the batch's device, drawn from one generator.
 
-An arm of the study is a tuple of names, `()` for none; as text the names are joined by "+": "crop_flip+cutmix".
+What is done to images is a tuple of names, `()` for none; as text the names are joined by "+": "crop_flip+cutmix".
 Every augmentation takes `(images, labels, generator)` and returns `(images, labels)`. No function reads a value
 back from the device, so on CUDA none of them waits for the GPU.
 
@@ -21,7 +21,7 @@ HOLE = 16  # side of Cutout's hole; the paper's "16 holes" is this number in the
 
 
 class AugmentError(KdlibError, ValueError):
-    """An arm that names no augmentation, or combines some that cannot follow each other."""
+    """A name that is no augmentation, or some that cannot follow each other."""
 
 
 def crop_flip(images: Tensor, labels: Labels, generator: torch.Generator) -> tuple[Tensor, Labels]:
@@ -92,7 +92,7 @@ MIXING = {"mixup", "cutmix"}
 
 
 def parse(text: str) -> tuple[str, ...]:
-    """The arm that a text names; raises `AugmentError` where there is no such arm.
+    """The augmentations that a text names; raises `AugmentError` where there are no such ones.
 
     >>> parse("crop_flip+cutmix")
     ('crop_flip', 'cutmix')
@@ -100,17 +100,17 @@ def parse(text: str) -> tuple[str, ...]:
     ()
     """
     names = () if text == "none" else tuple(text.split("+"))
-    check(names)
+    check_augmentations(names)
     return names
 
 
 def label(names: tuple[str, ...]) -> str:
-    """The text that names an arm: the inverse of `parse`."""
+    """The text that names augmentations: the inverse of `parse`."""
     return "+".join(names) or "none"
 
 
-def check(names: tuple[str, ...]) -> None:
-    """Refuse an arm that is not a sequence of known, distinct augmentations in an order that exists."""
+def check_augmentations(names: tuple[str, ...]) -> None:
+    """Refuse what is not a sequence of known, distinct augmentations in an order that exists."""
     known = [*BEFORE_NORMALISING, *AFTER_NORMALISING]
     for name in names:
         if name not in known:

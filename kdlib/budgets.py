@@ -32,13 +32,13 @@ RARELY = 0.05
 FALL = 0.005
 
 # Who has a length of its own: students of trained teachers, of the two that know nothing, and who has no teacher.
-GROUPS = ("taught", "random", "uniform", "alone")
+LEARNERS = ("taught", "random", "uniform", "alone")
 
 
 def rate_trials(s: Settings, model: str) -> dict[tuple[float, float], list[Spec]]:
     """For each of `RATES`, a student of every augmentation's teacher."""
     return {
-        (rate, norm): [held_out(spec, TRIAL_EPOCHS, rate, norm) for spec in candidates(s, model, "taught", "batchmean")]
+        (rate, norm): [on_trial(spec, TRIAL_EPOCHS, rate, norm) for spec in candidates(s, model, "taught", "batchmean")]
         for rate, norm in RATES
     }
 
@@ -46,8 +46,8 @@ def rate_trials(s: Settings, model: str) -> dict[tuple[float, float], list[Spec]
 def length_trials(
     s: Settings, model: str, group: str, reduction: str, rate: float, norm: float, epochs: int
 ) -> list[Spec]:
-    """The networks whose mean decides whether `epochs` is the length of a group: see `GROUPS`."""
-    return [held_out(spec, epochs, rate, norm) for spec in candidates(s, model, group, reduction)]
+    """The networks whose mean decides whether `epochs` is the length of a group: see `LEARNERS`."""
+    return [on_trial(spec, epochs, rate, norm) for spec in candidates(s, model, group, reduction)]
 
 
 def candidates(s: Settings, model: str, group: str, reduction: str) -> list[Spec]:
@@ -60,7 +60,7 @@ def candidates(s: Settings, model: str, group: str, reduction: str) -> list[Spec
     return [student(s, model, of, reduction, seed=seed)]
 
 
-def held_out(spec: Spec, epochs: int, rate: float, norm: float) -> Spec:
+def on_trial(spec: Spec, epochs: int, rate: float, norm: float) -> Spec:
     recipe = replace(spec.recipe, epochs=epochs, peak_lr=rate, clip_norm=norm)
     return replace(spec, recipe=recipe, held_out=HELD_OUT)
 
@@ -95,7 +95,7 @@ def choose_length(accuracy: Callable[[int], float]) -> int:
     return best_epochs
 
 
-def choose(s: Settings, model: str, reduction: str, groups: Sequence[str] = GROUPS) -> dict:
+def choose(s: Settings, model: str, reduction: str, groups: Sequence[str] = LEARNERS) -> dict:
     """What the rules choose for a network under one form of the loss; trains the trials that the store lacks."""
     made = {at: runs.ensure(specs, device=s.device) for at, specs in rate_trials(s, model).items()}
     rate, norm = choose_rate(made)

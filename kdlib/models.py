@@ -147,13 +147,13 @@ def build(name: str, *, width: int = FULL_WIDTH, classes: int = 10, seed: int = 
 
     They are the same whatever the device, and the global generators are left as they were.
     """
-    check(name, width)
+    check_architecture(name, width)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         return ARCHITECTURES[name](width, classes)
 
 
-def check(name: str, width: int) -> None:
+def check_architecture(name: str, width: int) -> None:
     """Refuse an architecture that does not exist, or one in a size that it can't have."""
     if name not in ARCHITECTURES:
         raise ModelError(f"no model is called {name!r}: there are {', '.join(ARCHITECTURES)}")

@@ -101,7 +101,7 @@ def sequence(item: Callable[[str, Any], Any], example: str) -> Callable[[str, An
 
 
 @expecting("names joined by +, or none")
-def arm(name: str, value: Any) -> tuple[str, ...]:
+def augmentations_of(name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, str):
         raise ParameterError(f"{name} is {value!r}: expected a text such as none or crop_flip+cutmix")
     return augment.parse(value)
@@ -139,7 +139,7 @@ class Settings:
         "edition", sequence(whole(0), "[0, 1]"), "one whole repetition of the chapter each"
     )
     augmentations: tuple[tuple[str, ...], ...] = parameter(
-        "data", sequence(arm, "[none, cutmix, crop_flip+cutmix]"), "arms of the study"
+        "data", sequence(augmentations_of, "[none, cutmix, crop_flip+cutmix]"), "augmentations to be compared"
     )
     teacher: str = parameter("networks", one_of(ARCHITECTURES), "architecture of the teachers")
     students: tuple[str, ...] = parameter(
@@ -229,11 +229,11 @@ def settings(chapter: str, profile: str = "demo", /, **overrides: Any) -> Settin
     checked = {name: meta["convert"](name, values[name]) for name, meta in PARAMETERS.items()}
     networks = NETWORKS | values["networks"]
     for model in (checked["teacher"], *checked["students"]):
-        check_network(model, networks, profile)
+        check_sized(model, networks, profile)
     return Settings(**checked, networks=networks)
 
 
-def check_network(model: str, networks: dict[str, dict], profile: str) -> None:
+def check_sized(model: str, networks: dict[str, dict], profile: str) -> None:
     """Refuse an architecture whose size and rates neither the profile nor an extension gives."""
     own = networks.get(model, {})
     missing = [name for name in ("width", "peak_lr", "weight_decay", "precision") if name not in own]
@@ -263,7 +263,7 @@ def from_notebook(namespace: dict[str, Any], chapter: str) -> Settings:
 
 
 def teacher(s: Settings, augmentations: tuple[str, ...], seed: int) -> Supervised:
-    """The teacher of one arm and seed (Section 4.1)."""
+    """The teacher of one augmentation and seed (Section 4.1)."""
     recipe = s.recipe(s.teacher, s.teacher_epochs)
     return Supervised(s.dataset, s.teacher, s.width(s.teacher), recipe, augmentations, seed)
 
@@ -312,7 +312,7 @@ def student(
 
 
 def teachers(s: Settings) -> list[Spec]:
-    """A teacher for each arm and seed: Tables 1, 2, 4, 5 and 9."""
+    """A teacher for each augmentation and seed: Tables 1, 2, 4, 5 and 9."""
     return [teacher(s, augmentations, seed) for seed in s.seeds for augmentations in s.augmentations]
 
 
@@ -379,9 +379,9 @@ def teachers_and_students(s: Settings) -> list[Spec]:
 
 
 def crossed(s: Settings) -> Settings:
-    """The same with arms that are cropped and flipped first: crop and flip alone, and what cuts or mixes after it."""
-    arms = tuple((STANDARD, *a) for a in s.augmentations if STANDARD not in a)
-    return replace(s, augmentations=arms)
+    """The same with images that are cropped and flipped first: crop and flip alone, and what cuts or mixes after it."""
+    crossed_with = tuple((STANDARD, *a) for a in s.augmentations if STANDARD not in a)
+    return replace(s, augmentations=crossed_with)
 
 
 CHAPTERS: dict[str, Callable[[Settings], list[Spec]]] = {

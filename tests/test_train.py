@@ -563,3 +563,27 @@ def test_weights_that_the_last_step_broke_are_not_taken_for_trained(digits):
     recipe = changed(peak_lr=1.5e39, weight_decay=1e3, epochs=1, batch_size=112)
     with pytest.raises(TrainingError, match="weights are lost"):
         fit(net(), digits, recipe)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("precision", train.PRECISIONS)
+@pytest.mark.parametrize("taught", ["labels", "stored", "live"])
+def test_a_recorded_step_on_cuda_trains_to_about_the_same_place(digits, taught, precision):
+    """Other kernels and draws, so not the same numbers: the loss of un-augmented images falls alike."""
+    on_gpu = train.to_device(digits.images, digits.labels, digits.mean, digits.std, "cuda")
+    losses = []
+    for images in (digits, on_gpu):
+        logits = torch.randn(112, 10, generator=torch.Generator().manual_seed(0)).to(images.images.device)
+        live = LiveTeacher(net("resnet18", seed=9), precision)
+        teacher = {"labels": None, "stored": StoredTeacher(logits), "live": live}[taught]
+        recipe = changed(precision=precision, clip_norm=1.0)
+        history = fit(net("resnet18"), images, recipe, teacher=teacher, distillation=KD if teacher else None)
+        losses.append(history[["loss", "clipped"]].to_numpy())
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.05, atol=0.4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_mixed_labels_reach_a_recorded_step_on_cuda(digits):
+    on_gpu = train.to_device(digits.images, digits.labels, digits.mean, digits.std, "cuda")
+    history = fit(net(), on_gpu, changed(epochs=2), augmentations=("crop_flip", "cutmix"), validation=on_gpu)
+    assert np.isfinite(history.loss).all() and history.validation_accuracy.between(0, 1).all()

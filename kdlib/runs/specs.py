@@ -32,7 +32,7 @@ class Supervised:
     held_out: int = 0
 
     def __post_init__(self) -> None:
-        check_network(self)
+        check_spec(self)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Distilled:
     held_out: int = 0
 
     def __post_init__(self) -> None:
-        check_network(self)
+        check_spec(self)
         distill.check_settings(self.temperature, self.kd_weight, self.direction, self.reduction)
         if self.teacher.dataset != self.dataset:
             raise RunError(
@@ -67,7 +67,7 @@ class Distilled:
 
 
 Spec = Supervised | Distilled
-KINDS = {"teacher": Supervised, "student": Distilled}  # as spec.json has them, whatever the classes are called
+SPECS = {"teacher": Supervised, "student": Distilled}  # as spec.json has them, whatever the classes are called
 
 
 def is_taught(spec: Spec) -> bool:
@@ -75,13 +75,13 @@ def is_taught(spec: Spec) -> bool:
     return isinstance(spec, Distilled) and spec.teacher.recipe.epochs > 0
 
 
-def check_network(spec: Spec) -> None:
-    """Refuse a data set, network or arm that does not exist, before anything is trained."""
+def check_spec(spec: Spec) -> None:
+    """Refuse a data set, network or augmentation that does not exist, before anything is trained."""
     if spec.dataset not in data.LOADERS:
         raise RunError(f"no data set is called {spec.dataset!r}: there are {', '.join(data.LOADERS)}")
-    models.check(spec.model, spec.width)
+    models.check_architecture(spec.model, spec.width)
     object.__setattr__(spec, "augmentations", tuple(spec.augmentations))
-    augment.check(spec.augmentations)
+    augment.check_augmentations(spec.augmentations)
     if isinstance(spec.held_out, bool) or not isinstance(spec.held_out, int) or spec.held_out < 0:
         raise RunError(f"held_out is {spec.held_out!r}: expected a number of training images, or 0")
 
@@ -92,7 +92,7 @@ def canonical(spec: Spec | Recipe) -> dict:
     So a field added later, with a default that says what was done before, leaves the keys of old runs alone. A name
     that comes from a file of extensions stands with the version of that file.
     """
-    out: dict = {"kind": next(k for k, of in KINDS.items() if of is type(spec))} if isinstance(spec, Spec) else {}
+    out: dict = {"kind": next(k for k, of in SPECS.items() if of is type(spec))} if isinstance(spec, Spec) else {}
     for field in fields(spec):
         value = getattr(spec, field.name)
         if field.default is not MISSING and value == field.default:
@@ -118,7 +118,7 @@ def from_canonical(content: dict) -> Spec:
     """
     extensions.load()
     try:
-        kind = KINDS[content["kind"]]
+        kind = SPECS[content["kind"]]
         values = {name: value for name, value in content.items() if name not in ("kind", "extensions")}
         values["recipe"] = Recipe(**values["recipe"])
         if "teacher" in values:
@@ -131,9 +131,9 @@ def from_canonical(content: dict) -> Spec:
 def key(spec: Spec) -> str:
     """A readable, unique name, such as `cifar10-resnet18-cutmix-s0-3fa9c1d2`."""
     digest = hashlib.sha256(json.dumps(canonical(spec), sort_keys=True).encode()).hexdigest()[:8]
-    parts = [spec.dataset, network_name(spec)]
+    parts = [spec.dataset, short_name(spec)]
     if isinstance(spec, Distilled):
-        parts += ["of", network_name(spec.teacher)]
+        parts += ["of", short_name(spec.teacher)]
     return "-".join([*parts, f"s{spec.seed}", digest])
 
 
@@ -146,8 +146,8 @@ def mark(run_key: str) -> str:
     return "-".join(run_key.split("-")[-2:])
 
 
-def network_name(spec: Spec) -> str:
+def short_name(spec: Spec) -> str:
     if spec.model == "uniform":  # it has nothing to train and nothing to augment for
         return spec.model
-    arm = "random" if spec.recipe.epochs == 0 else augment.label(spec.augmentations).replace("+", ".")
-    return f"{spec.model}-{arm}"
+    images = "random" if spec.recipe.epochs == 0 else augment.label(spec.augmentations).replace("+", ".")
+    return f"{spec.model}-{images}"
