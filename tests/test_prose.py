@@ -38,7 +38,7 @@ def test_every_parameter_is_in_the_table_with_what_each_profile_has():
 def test_types_are_those_that_the_converters_tell():
     _, _, *lines = rows(prose.parameters())
     told = {re.search(r"`(\w+)`", line[0])[1]: line[2] for line in lines}
-    assert told["kd_weight"] == "number from 0 to 1" and told["temperature"] == "number above 0"
+    assert told["kd_weight"] == "number from 0 to 1" and told["temperature"] == "number above 0 to 1000"
     assert told["seeds"] == "list of: whole number from 0" and told["profile"] == "demo, cpu, paper"
 
 

@@ -1,9 +1,9 @@
 """A page for each run that the book links to: what it is, what it scored, its history, where it comes from.
 
 A link `[0](run:s0-3fa9c1d2)` names a run by the end of its key and leads to `runs/s0-3fa9c1d2.html`. These pages are
-made from the run store by `templates/` at each build, with the run's own files beside them, and `runs/index.html` lists them. Runs
-are looked for in `KDLIB_RUNS` and then in the project's `runs/`. A link to a run that is in neither is a warning, an
-error under `-W`.
+made from the run store by `templates/` at each build, with the run's own files beside them; `runs/index.html` lists
+them. Runs are looked for in `KDLIB_RUNS` and then in the project's `runs/`. A link to a run that is in neither is a
+warning, an error under `-W`.
 """
 
 import json

@@ -37,7 +37,7 @@ COLOURS = {
     "crop_flip+cutmix": "#cc79a7",
     "alone": "#6b6b6b",
     "random": "#949494",
-    "uniform": "#7d6b57",
+    "uniform": "#8a4fbf",
 }
 OTHER_COLOURS = ("#b8860b", "#4e9a9a", "#a6761d", "#b35c9e")
 CLASS_COLOURS = ("#c48600", "#009e73", "#005a94", "#b84a00")
