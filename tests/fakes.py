@@ -1,9 +1,10 @@
-"""A run without training: what `runs.Run` shows, with made-up predictions that its key, or a test, decides."""
+"""Runs without training: what `runs.Run` shows, with predictions, or a number alone, that a test decides."""
 
 import numpy as np
 import pandas as pd
 
 from kdlib import metrics, runs, study
+from kdlib.results.measures import Measure
 from kdlib.runs.make import beside_humans
 
 CLASSES = 10
@@ -69,3 +70,29 @@ def chapter(name, accuracy=None, *, seeds=(0, 1, 2), dataset="cifar10", options=
         if level is not None:
             made.append(FakeRun(spec, level, **there | (options(spec) if options else {})))
     return made
+
+
+class Number:
+    """All that a contrast needs of a run: a number, or one an image."""
+
+    def __init__(self, value):
+        self.images, self.value = np.atleast_1d(value), float(np.mean(value))
+        self.predictions = {"test_logits": self.images} if np.ndim(value) else {}
+
+
+NUMBER = Measure("number", "number", lambda run, split: run.value, lambda run, split: run.images)
+
+
+def numbers(values, network="lenet", loss="mean", control=None, **columns):
+    """A frame of numbers: `values` maps an arm and a pair of seeds, the teacher's and the student's, to a number."""
+    rows = []
+    for (arm, (teacher_seed, seed)), value in values.items():
+        alone = arm[0] == "alone"
+        rows.append(
+            {"run": Number(value), "mark": f"s{seed}-{network}{loss}{arm}{teacher_seed}", "dataset": "cifar10",
+             "network": network, "width": 64, "epochs": 60, "budget": "", "loss": "" if alone else loss,
+             "teacher_augmentation": arm[0], "augmentation": arm[1], "teacher_seed": teacher_seed, "seed": seed,
+             "control": arm[0] in ("alone", "random", "uniform") if control is None else control, "device": "a CPU"}
+            | columns
+        )  # fmt: skip
+    return pd.DataFrame(rows)

@@ -11,7 +11,8 @@ A contrast of weights w (sum 0) has the variance
 
 and Student's t interval at 95 %. The images' share is the mean covariance, over pairs of blocks, of the contrast image
 by image, over N; that of recurring seeds is (MS of augmentation by recurring seed - MS of all three) sum(w^2) / (S R),
-R seeds. Neither counts where it is negative. With one block there is no interval: images alone cover another training
+R seeds. Neither counts where it is negative; the first, from thousands of images, is as good as known (Satterthwaite's
+degrees of freedom of the sum). With one block there is no interval: images alone cover another training
 in three of four cases. Contrasts between kinds pair the blocks: S - 1 degrees of freedom.
 
 MS_rest is pooled over all augmentations of the frame that are of the contrast's families and have its seeds, so that it
@@ -246,7 +247,7 @@ class Design:
         others = [(kind, arm) for arm, of in self.cells.arms[kind].items() if alike(arm, of)]
         return list(dict.fromkeys([*self.compared, *others]))
 
-    def estimate(self, weights: np.ndarray) -> tuple[float, float, int]:
+    def estimate(self, weights: np.ndarray) -> tuple[float, float, float]:
         """Estimate, its variance and degrees of freedom of the contrast of `weights`; NaN and 0 with one block."""
         one_kind = len({kind for kind, _ in self.compared}) == 1
         arms = self.pool() if one_kind else self.compared
@@ -261,11 +262,12 @@ class Design:
             values, crossed = halves(w @ values), halves(np.tensordot(w_crossed, crossed, 1))
             w = w_crossed = np.array([1.0, -1.0])
         rest, dof = mean_square_of_rest(values)
-        variance = rest * (w**2).sum() / blocks + of_recurring_seeds(crossed) * (w_crossed**2).sum()
+        of_seeds, of_images = rest * (w**2).sum() / blocks + of_recurring_seeds(crossed) * (w_crossed**2).sum(), 0.0
         if self.cells.images is not None:
             by_image = self.means(self.cells.images, self.compared)  # (compared, S, N)
-            variance += of_same_images(np.tensordot(weights, by_image, 1))
-        return estimate, variance, dof
+            of_images = of_same_images(np.tensordot(weights, by_image, 1))
+        variance = of_seeds + of_images
+        return estimate, variance, dof * (variance / of_seeds) ** 2 if of_seeds else np.inf
 
     def means(self, values: np.ndarray, arms: Iterable[tuple[Kind, Arm]]) -> np.ndarray:
         """The mean of each arm in each block, (A, S, ...), of what is known of each row."""

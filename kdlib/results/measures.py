@@ -174,7 +174,7 @@ ACCURACY = Measure("accuracy", "accuracy", _scored("accuracy"), _correct, "accur
 PRECISION = Measure("precision", "precision", _scored("precision"), printed="precision", bounds=UNIT)
 RECALL = Measure("recall", "recall", _scored("recall"), printed="recall", bounds=UNIT)
 F1 = Measure("f1", "F1", _scored("f1"), printed="f1", bounds=UNIT)
-LOSS = Measure("loss", "loss", _scored("nll"), _losses, "loss", (0, np.inf), nil=0.005)
+LOSS = Measure("nll", "loss", _scored("nll"), _losses, "loss", (0, np.inf), nil=0.005)
 ECE = Measure("ece", "ECE", _scored("ece"), printed="ece", bounds=UNIT, nil=0.005)
 HUMAN_KL = Measure(
     "human_kl", "KLD", _with_people(lambda run: run.metrics["human"]["human_model"]),

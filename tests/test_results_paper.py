@@ -1,0 +1,328 @@
+"""The paper's numbers: complete, as printed, with the contradictions that the book reports; and ours beside them."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fakes import FakeRun, chapter
+
+from kdlib import KdlibError, study
+from kdlib.results import measures, paper
+from kdlib.results.frame import frame
+
+TRANSCRIPTION = Path(__file__).parent / "paper_transcription.csv"
+COLUMNS = [*paper.KEYS, "value"]
+CELLS = {1: 45, 2: 15, 3: 12, 4: 15, 5: 15, 6: 80, 7: 40, 8: 40, 9: 40}
+HALF_DIGIT = 0.0005  # rounding of a number printed with three decimals
+
+
+def by_metric(n, **keys):
+    """Table n with one column per metric, indexed by augmentation, network and test set (or what `keys` leaves)."""
+    cells = paper.load().query("table == @n")
+    for key, wanted in keys.items():
+        cells = cells[cells[key] == wanted]
+    index = [k for k in ("augmentation", "network", "test_set") if k not in keys]
+    return cells.pivot(index=index, columns="metric", values="value")
+
+
+# --- the file ---
+
+
+def differences(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+    """Cells whose printed text differs, and cells that only one side has (all values are text)."""
+    for cells in (ours, theirs):
+        assert list(cells.columns) == COLUMNS
+        assert not cells.duplicated(list(paper.KEYS)).any()
+    both = ours.merge(theirs, on=list(paper.KEYS), how="outer", suffixes=("_ours", "_theirs"), indicator=True)
+    return both[(both["_merge"] != "both") | (both["value_ours"] != both["value_theirs"])]
+
+
+def our_text():
+    return paper.load().assign(table=lambda d: d["table"].astype(str), value=lambda d: d["printed"])[COLUMNS]
+
+
+def test_every_cell_agrees_with_an_independent_transcription():
+    theirs = pd.read_csv(TRANSCRIPTION, dtype=str, keep_default_na=False)
+    theirs = theirs.rename(columns={"model": "augmentation", "role": "network"})
+    found = differences(our_text(), theirs)
+    assert found.empty, found.to_string()
+
+
+def test_differences_sees_a_missing_an_extra_and_a_changed_cell():
+    ours = our_text()
+    assert differences(ours, ours).empty
+    assert len(differences(ours, ours.drop(index=7))) == 1
+    assert len(differences(ours.drop(index=7), ours)) == 1
+    assert len(differences(ours, ours.replace({"value": {"0.474": "0.4740"}}))) == 1
+
+
+@pytest.mark.parametrize("n", CELLS)
+def test_a_table_has_every_cell(n):
+    shown = paper.table(n)
+    assert shown.size == CELLS[n] and shown.notna().all(axis=None)
+    assert sorted(shown.to_numpy().ravel()) == sorted(paper.load().query("table == @n")["printed"])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace("5,mixup,teacher,cifar10,cohesion,0.793\n", ""),
+        lambda text: text + "5,mixup,teacher,cifar10,cohesion,0.793\n",
+        lambda text: text + "5,mixup,lenet,cifar10,cohesion,0.793\n",
+        lambda text: text.replace("0.793", "O.793"),
+        lambda text: text.replace("metric", "measure", 1),
+    ],
+    ids=["missing", "doubled", "unknown", "not a number", "columns"],
+)
+def test_a_damaged_file_is_refused(damage):
+    text = Path(paper.__file__).with_name("paper.csv").read_text(encoding="utf-8")
+    with pytest.raises(paper.PaperError, match=r"paper\.csv"):
+        paper._read(io.StringIO(damage(text)))
+
+
+def test_load_hands_out_copies():
+    cells = paper.load()
+    cells["value"] = 0.0
+    assert paper.value(1, "none", "teacher", "cifar10", "accuracy") == 0.852
+
+
+def test_the_cells_are_where_the_paper_has_them():
+    assert paper.table(1).loc["mixup", ("lenet", "cifar10", "ece")] == "0.033"
+    assert paper.table(6).loc["cutout", ("alexnet", "cinic10", "f1")] == "0.540"
+    assert list(paper.table(3).index) == ["none", "mixup", "cutmix"]
+    assert paper.value(3, "cutmix", "lenet", "mnist", "loss") == 0.107
+    assert paper.half_a_digit(4) == 0.005
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: paper.table(10),
+        lambda: paper.value(11, "none", "teacher", "cifar10", "ece"),
+        lambda: paper.value(5, "none", "lenet", "cifar10", "cohesion"),
+        lambda: paper.value(3, "cutout", "lenet", "mnist", "loss"),
+    ],
+)
+def test_what_the_paper_lacks_is_named_in_one_sentence(ask):
+    with pytest.raises(KdlibError, match=r"^(The paper has no Table|Table \d has no \w+) [^.]+\.$"):
+        ask()
+
+
+# --- contradictions ---
+
+
+def test_table_5_divides_by_the_root_of_ten():
+    t = by_metric(5, network="teacher", test_set="cifar10")
+    gap = t["cohesion"] - t["adhesion"]
+    error = (t["discrimination"] - gap / np.sqrt(10)).abs()
+    tolerance = HALF_DIGIT + 2 * HALF_DIGIT / np.sqrt(10)
+    assert set(error.index[error > tolerance]) == {"mixup"}
+    assert (gap / np.sqrt(512)).between(0.03, 0.045).all()  # the width of ResNet-18's embeddings
+
+
+def test_table_5_adhesion_is_half_the_mean_that_standardised_embeddings_have():
+    t = by_metric(5, network="teacher", test_set="cifar10")
+    mean = -t["cohesion"] / 9
+    assert set(t.index[(t["adhesion"] - mean / 2).abs() > 2 * HALF_DIGIT]) == {"mixup"}
+    assert ((t["adhesion"] / mean) < 0.52).all()
+
+
+def test_table_5_mixup_fits_a_cohesion_of_0_764():
+    t = by_metric(5, network="teacher", test_set="cifar10").loc["mixup"]
+    assert t["cohesion"] == 0.793
+    assert t["discrimination"] * np.sqrt(10) + t["adhesion"] == pytest.approx(0.764, abs=0.002)
+    assert t["adhesion"] == pytest.approx(-0.764 / 18, abs=HALF_DIGIT)
+
+
+def test_table_9_swaps_precision_and_f1_of_mixup_and_cutmix():
+    t = by_metric(9, network="teacher", test_set="cifar10")
+    off = (t["precision"] - t["accuracy"]).abs() > 0.05
+    assert set(t.index[off]) == {"mixup", "cutmix"}
+    for metric in ("precision", "f1"):
+        swapped = t[metric].rename({"mixup": "cutmix", "cutmix": "mixup"})
+        assert (swapped - t["accuracy"]).abs().max() < 0.003
+
+
+def test_two_f1_are_impossible():
+    """With equally large classes, macro-F1 is at least 2a²/(1+a) at accuracy a.
+
+    Let r be a class's recall and q its predictions over its size: F1 = 2r/(1+q) and the mean of q is 1.
+    F1 is convex in q, so by Jensen, weighted with r ≤ 1, the mean of F1 is at least 2a/(1+1/a).
+    """
+    t = paper.load().query("table >= 6").pivot(index=list(paper.KEYS[:-1]), columns="metric", values="value")
+    accuracy = t[["accuracy", "recall"]].min(axis=1) - HALF_DIGIT
+    impossible = t[t["f1"] + HALF_DIGIT < 2 * accuracy**2 / (1 + accuracy)]
+    assert impossible["f1"].to_dict() == {
+        (6, "crop_flip", "lenet", "cifar10"): 0.474,
+        (9, "cutmix", "teacher", "cifar10"): 0.868,  # the swap above
+    }
+
+
+def test_tables_2_and_9_disagree_on_the_teachers_under_shift():
+    second = by_metric(2, network="teacher", test_set="cinic10")["accuracy"]
+    ninth = by_metric(9, network="teacher", test_set="cinic10")["accuracy"]
+    gap = (second - ninth).round(3)
+    assert gap[gap > 0.002].to_dict() == {"crop_flip": 0.057, "mixup": 0.011, "cutmix": 0.006}
+    assert gap.min() >= 0
+
+
+def test_the_teachers_ece_leaves_no_room_for_overconfidence():
+    """ECE = O + U, the bins' summed over- and underconfidence; O ≤ 1 - accuracy, as confidence ≤ 1.
+
+    Mean confidence is accuracy + O - U. Where ECE exceeds 1 - accuracy some bins are underconfident;
+    if all are, mean confidence is accuracy - ECE, and it is never above 2 - accuracy - ECE.
+    """
+    t = by_metric(1, network="teacher", test_set="cifar10")
+    assert (t["ece"] > 1 - t["accuracy"]).all()
+    most = (2 - t["accuracy"] - t["ece"]).round(3)
+    assert most["crop_flip"] == 0.805 and most["cutmix"] == 0.794
+    assert set(most.index[most < t["accuracy"]]) == {"crop_flip", "cutmix"}
+    assert (t["accuracy"] - t["ece"]).round(3)["crop_flip"] == 0.685
+
+
+def test_tables_6_7_and_8_share_one_baseline_row():
+    sixth, seventh, eighth = (by_metric(n, augmentation="none", network="lenet") for n in (6, 7, 8))
+    assert sixth.equals(seventh) and sixth.equals(eighth)
+
+
+# --- ours beside them ---
+
+
+@pytest.fixture(scope="module")
+def students():
+    return frame(chapter("students", seeds=(0, 1)))
+
+
+@pytest.fixture(scope="module")
+def teachers():
+    return frame(chapter("teachers", seeds=(0, 1)))
+
+
+@pytest.fixture(scope="module")
+def moved():
+    return frame(chapter("ablation", seeds=(0,)))
+
+
+def row(found, **labels):
+    for name, value in labels.items():
+        found = found[found[name] == value]
+    assert len(found) == 1, f"{len(found)} rows for {labels}"
+    return found.iloc[0]
+
+
+def runs_of(rows, **labels):
+    for name, value in labels.items():
+        rows = rows[rows[name] == value]
+    return list(rows["run"])
+
+
+@pytest.mark.parametrize("n", CELLS)
+def test_every_cell_of_the_paper_stands_in_its_table_once_a_form_of_the_loss(n, students, teachers, moved):
+    rows = (
+        frame(chapter("mnist", dataset="mnist", seeds=(0,)))
+        if n == 3
+        else (pd.concat([teachers, students, moved[~moved["mark"].isin(students["mark"])]]))
+    )
+    found = paper.beside_paper(rows, n)
+    cells = paper.load().query("table == @n")
+    of_one_form = found[(found["network"] == "teacher") | (found["loss"] == "mean")]
+    of_one_form = of_one_form[~of_one_form["measure"].isin(["released_human_kl", "separability_predicted"])]
+    theirs = of_one_form["printed"][of_one_form["printed"] != ""]
+    assert sorted(theirs) == sorted(cells["printed"])
+    assert (found["paper"].notna() == (found["printed"] != "")).all()
+
+
+def test_ours_is_the_mean_over_the_seeds_and_the_seeds_stand_beside_it(students):
+    found = row(
+        paper.beside_paper(students, 1), network="lenet", measure="accuracy", augmentation="cutmix", loss="mean"
+    )
+    runs = runs_of(students, network="lenet", teacher_augmentation="cutmix", loss="mean")
+    accuracies = [run.metrics["test"]["accuracy"] for run in runs]
+    assert found["seeds"] == tuple(accuracies) and found["ours"] == pytest.approx(np.mean(accuracies))
+    assert found["n"] == 2 and found["runs"].split() == list(students["mark"][students["run"].isin(runs)])
+    assert found["printed"] == "0.621" and found["paper"] == 0.621
+    assert found["difference"] == pytest.approx(np.mean(accuracies) - 0.621)
+
+
+def test_a_student_is_found_by_whose_images_are_augmented(moved):
+    s = study.settings("ablation", "paper", seeds=[0])
+    places = {6: (("mixup",), ()), 7: ((), ("mixup",)), 8: (("mixup",), ("mixup",))}
+    for n, (of, own) in places.items():
+        found = row(
+            paper.beside_paper(moved, n), network="lenet", test_set="CINIC-10", measure="f1", augmentation="mixup",
+            loss="batchmean",
+        )  # fmt: skip
+        expected = FakeRun(study.student(s, "lenet", study.teacher(s, of, 0), "batchmean", own))
+        assert found["ours"] == expected.metrics["shifted"]["f1"]
+
+
+def test_controls_stand_beside_tables_1_to_4_under_each_form_of_the_loss(students):
+    found = paper.beside_paper(students, 2)
+    for form in ("batchmean", "mean"):
+        alone = row(found, network="lenet", augmentation="alone", loss=form)
+        (first, second) = runs_of(students, network="lenet", teacher_augmentation="alone")
+        assert alone["seeds"] == (first.metrics["shifted"]["accuracy"], second.metrics["shifted"]["accuracy"])
+        assert row(found, network="lenet", augmentation="random", loss=form)["n"] == 2
+        assert np.isnan(alone["paper"]) and alone["printed"] == ""
+    assert not set(paper.beside_paper(students, 6)["augmentation"]) & {"alone", "random"}
+
+
+def test_the_order_is_the_papers_then_others_then_controls():
+    rows = frame(chapter("students", seeds=(0,), augmentations=["cutmix", "crop_flip+cutmix", "none"]))
+    found = paper.beside_paper(rows, 2)
+    lines = list(dict.fromkeys(found["augmentation"]))
+    assert lines == ["none", "crop_flip", "cutout", "mixup", "cutmix", "crop_flip+cutmix", "random", "alone"]
+    assert list(dict.fromkeys(found["network"])) == ["lenet", "alexnet"]
+
+
+def test_what_is_not_run_and_what_there_is_not_are_told_apart():
+    rows = frame(chapter("students", seeds=(0,), students=["lenet"], augmentations=["none"], dataset="digits"))
+    found = paper.beside_paper(rows, 1)
+    assert row(found, network="lenet", augmentation="cutmix", measure="accuracy", loss="mean")["absent"] == "not run"
+    human = row(found, network="lenet", augmentation="none", measure="human_kl", loss="mean")
+    assert human["absent"] == "no such number"
+    there = row(found, network="lenet", augmentation="none", measure="accuracy", loss="mean")
+    assert there["absent"] == "" and there["paper"] == 0.652 and np.isnan(there["difference"])  # other data
+    assert (found["absent"][found["network"] == "alexnet"] == "not run").all()
+
+
+def test_no_runs_leave_the_paper_alone():
+    found = paper.beside_paper(frame([]), 4)
+    assert (found["absent"] == "not run").all() and len(found) == 30 and found["difference"].isna().all()
+
+
+def test_measures_that_the_paper_does_not_print_stand_beside_nothing(teachers):
+    found = paper.beside_paper(teachers, 5, measures.in_class_space("pairs"))
+    assert len(found) == 15 and found["paper"].isna().all() and found["ours"].notna().all()
+
+
+def test_two_settings_or_two_data_sets_in_one_table_are_refused(teachers):
+    spec = teachers["run"].iloc[0].spec
+    again = frame([FakeRun(replace(spec, recipe=replace(spec.recipe, peak_lr=0.3)))])
+    with pytest.raises(paper.PaperError, match="same seeds"):
+        paper.beside_paper(pd.concat([teachers, again]), 1)
+    with pytest.raises(paper.PaperError, match="one data set"):
+        paper.beside_paper(pd.concat([teachers, frame(chapter("teachers", seeds=(0,), dataset="mnist"))]), 1)
+
+
+def test_two_budgets_stand_in_two_rows(students):
+    shorter = [replace(run.spec, recipe=replace(run.spec.recipe, epochs=12)) for run in students["run"]]
+    short = frame([FakeRun(spec, 0.8) for spec in shorter], budget="short")
+    found = paper.beside_paper(pd.concat([students.assign(budget="long"), short]), 2)
+    of = found[(found["network"] == "lenet") & (found["augmentation"] == "none") & (found["loss"] == "mean")]
+    assert list(of["budget"]) == ["long", "short"] and of["ours"].iloc[1] > of["ours"].iloc[0]
+
+
+def test_levels_average_students_of_several_teachers():
+    s = study.settings("students", "paper", seeds=[0, 1])
+    runs = [
+        FakeRun(replace(study.student(s, "lenet", study.teacher(s, (), teacher), "mean"), seed=seed))
+        for teacher in (0, 1)
+        for seed in (3, 4, 5)
+    ]
+    (found,) = paper.levels(frame(runs[::-1]), [measures.ECE]).to_dict("records")
+    assert found["n"] == 2 and found["seeds"] == tuple(run.metrics["test"]["ece"] for run in runs)
+    assert found["ours"] == pytest.approx(np.mean(found["seeds"]))
