@@ -44,9 +44,7 @@ def full():
 
 @pytest.fixture(scope="module")
 def digits():
-    return edition(
-        seeds=(0,), dataset="digits", augmentations=["none", "cutmix"], students=["lenet"], budgets=["long"]
-    )
+    return edition(seeds=(0,), dataset="digits", augmentations=["none", "cutmix"], students=["lenet"], budgets=["long"])
 
 
 DRAWINGS = {

@@ -24,7 +24,8 @@ from threadpoolctl import threadpool_limits
 
 from kdlib import augment, data, metrics
 from kdlib.report.style import (
-    CLASS_COLOURS, GREY, MAP, PAPER, PORTRAIT, WIDTH, Picture, canvas, colour, dashes, hatch, legend, styled,
+    CLASS_COLOURS, GREY, MAP, PAPER, PORTRAIT, WIDTH, Picture, canvas, colour, dashes, handle, hatch, legend, styled,
+    tiles,
 )  # fmt: skip
 from kdlib.results import measures, paper
 from kdlib.results.claims import MIXED, Effect, Judgement, tidy
@@ -118,7 +119,7 @@ def bars(teachers: pd.DataFrame, students: pd.DataFrame, measure: Measure, *, di
     for i, row in enumerate(axes):
         row[0].set_ylabel("difference from\nthe baseline's" if differences and i % 2 else measure.title)
     of_paper = set(of_teachers["dataset"]) == {"cifar10"}
-    legend(figure, order, bars=True, more=[Line2D([], [], label="the paper's", **PAPER)] if of_paper else [])
+    legend(figure, order, bars=True, more=[handle("the paper's", **PAPER)] if of_paper else [])
     return Picture(figure)
 
 
@@ -204,10 +205,8 @@ def augmented_images(dataset: str, augmentations: Sequence[tuple[str, ...]]) -> 
     chosen = [int(np.flatnonzero(loaded.train.labels == loaded.classes.index(name))[0]) for name in names]
     images, labels = torch.as_tensor(loaded.train.images[chosen]), torch.arange(2)
     shown = [(), *(one for one in augmentations if one)]
-    columns = min(len(shown), 5)
-    rows = -(-len(shown) // columns)
-    figure, axes = canvas(rows, columns, 1.95 * rows)
-    for place, one in zip(axes.flat, shown):
+    figure, axes = tiles(len(shown), 5, 1.95, 0)
+    for place, one in zip(axes, shown, strict=True):
         pixels, label = telling_example(images, labels, one, loaded)
         place.imshow(pixels, interpolation="nearest")
         title = augmentation_name(augment.label(one)) if one else "as it is"
@@ -215,7 +214,6 @@ def augmented_images(dataset: str, augmentations: Sequence[tuple[str, ...]]) -> 
         if isinstance(label, tuple):
             said = f"{label[2]:.2f} {said} +\n{1 - label[2]:.2f} “{names[1]}”"
         place.set_title(f"{title}\n{said}", fontsize=6.5)
-    for place in axes.flat:
         place.set_axis_off()
     return Picture(figure, "png")
 
@@ -333,9 +331,9 @@ def budget_curve(trials: pd.DataFrame) -> Picture:
     axes[0, 0].set_ylabel("validation accuracy")
     axes[1, 0].set_ylabel("points from the\nbaseline teacher's student")
     controls = [one for one in CONTROLS if one in set(found["teacher_augmentation"][found["control"]])]
-    lines = [Line2D([], [], color=GREY, marker="o", ms=3, lw=1.6, label="mean of students")]
-    lines += [Line2D([], [], color=GREY, ls=line(one), label=loss_name(one)) for one in LOSSES]
-    handles = [Line2D([], [], color=colour(one), label=augmentation_name(one)) for one in (*MIXED, *controls)]
+    lines = [handle("mean of students", color=GREY, marker="o", ms=3, lw=1.6)]
+    lines += [handle(loss_name(one), color=GREY, ls=line(one)) for one in LOSSES]
+    handles = [handle(augmentation_name(one), color=colour(one)) for one in (*MIXED, *controls)]
     figure.legend(handles=[*lines, *handles], loc="outside lower center", ncols=2 if len(networks) == 1 else 4)
     return Picture(figure)
 
@@ -410,12 +408,11 @@ def spaced(forms: Sequence, form) -> float:
 
 
 def form_handles(forms: Sequence[tuple[str, str]], found: pd.DataFrame) -> list[Line2D]:
-    told = titles_of_budgets(found)
-    handles = [
-        Line2D([], [], label=f"{loss_name(loss)}{told[budget]}", **marker(is_other(budget, forms), loss == "batchmean", GREY))
-        for loss, budget in forms
-    ]
-    return handles + [Line2D([], [], label="the paper's", **PAPER)] * (set(found["dataset"]) == {"cifar10"})
+    told, handles = titles_of_budgets(found), []
+    for loss, budget in forms:
+        mark = marker(is_other(budget, forms), loss == "batchmean", GREY)
+        handles.append(handle(f"{loss_name(loss)}{told[budget]}", **mark))
+    return handles + [handle("the paper's", **PAPER)] * (set(found["dataset"]) == {"cifar10"})
 
 
 @styled
@@ -500,21 +497,20 @@ def form_of(row, forms: Sequence[tuple[str, str]]) -> tuple[str, str]:
 
 
 def draw_effect(axes: Axes, row, y: float, forms: Sequence[tuple[str, str]], scale: float) -> None:
-    mark = marker(row.edition != forms[0][0], not is_other(row.budget, forms), SAYS.get(row.says, OPEN_COLOUR))  # grey: open
-    axes.plot([scale * row.low, scale * row.high], [y, y], color=mark["color"], lw=1.4)
+    shade = SAYS.get(row.says, OPEN_COLOUR)
+    mark = marker(row.edition != forms[0][0], not is_other(row.budget, forms), shade)
+    axes.plot([scale * row.low, scale * row.high], [y, y], color=shade, lw=1.4)
     axes.plot(scale * row.estimate, y, **mark)
 
 
 def forest_handles(forms: Sequence[tuple[str, str]]) -> list[Line2D]:
-    shapes = []
+    handles, several = [], len({budget for _, budget in forms}) > 1
     for edition, budget in forms:
-        several = len({one for _, one in forms}) > 1
         name = ", ".join(filter(None, [edition, f"{budget} training" if several else ""])) or "ours"
-        shapes.append(Line2D([], [], label=name, **marker(edition != forms[0][0], not is_other(budget, forms), GREY)))
-    names = {"for": "for the claim", "against": "against it", "nil": "no effect"}
-    shades = [Line2D([], [], color=SAYS[says], lw=3, label=name) for says, name in names.items()]
-    shades += [Line2D([], [], color=OPEN_COLOUR, lw=3, label="open, or one seed")]
-    return [*shapes, Line2D([], [], label="the paper's", **PAPER), *shades]
+        handles.append(handle(name, **marker(edition != forms[0][0], not is_other(budget, forms), GREY)))
+    handles.append(handle("the paper's", **PAPER))
+    names = {"for": "for the claim", "against": "against it", "nil": "no effect", "open": "open, or one seed"}
+    return handles + [handle(name, color=SAYS.get(says, OPEN_COLOUR), lw=3) for says, name in names.items()]
 
 
 # ---------------------------------------------------------------- matrices: confusion, and Figures 3 and 6
@@ -575,12 +571,11 @@ def matrices(panels: Mapping[str, np.ndarray], classes: Sequence[str], label: st
              *, mask: bool = True, across: int = 3) -> Picture:  # fmt: skip
     """Matrices (K, K) side by side on one common scale; `mask` leaves the diagonal out of picture and scale."""
     across = min(len(panels), across)
-    down = -(-len(panels) // across)
-    figure, axes = canvas(down, across, 0.45 + 2.45 * down, 0.7 + 2.3 * across)
+    figure, axes = tiles(len(panels), across, 2.45, 0.45, 0.7 + 2.3 * across)
     hidden = np.eye(len(classes), dtype=bool) & mask
     low = min(0.0, *(float(m[~hidden].min()) for m in panels.values()))
     high = max(float(m[~hidden].max()) for m in panels.values())
-    for i, (place, (title, matrix)) in enumerate(zip(axes.flat, panels.items())):
+    for i, (place, (title, matrix)) in enumerate(zip(axes, panels.items(), strict=True)):
         lowest = i + across >= len(panels)  # of its column
         sns.heatmap(
             matrix, mask=hidden, cmap=MAP, vmin=low, vmax=high, square=True, cbar=False, ax=place,
@@ -589,9 +584,7 @@ def matrices(panels: Mapping[str, np.ndarray], classes: Sequence[str], label: st
         place.set_title(title, fontsize=8)
         place.tick_params(length=0, labelsize=6.5)
         place.set(xlabel=columns if lowest else "", ylabel="" if i % across else rows)
-    for place in list(axes.flat)[len(panels):]:
-        place.set_visible(False)
-    bar = figure.colorbar(axes.flat[0].collections[0], ax=axes, shrink=0.7, aspect=28, pad=0.02)
+    bar = figure.colorbar(axes[0].collections[0], ax=axes, shrink=0.7, aspect=28, pad=0.02)
     bar.set_label(label, color=GREY)
     bar.ax.tick_params(color=GREY, labelcolor=GREY, labelsize=7)
     bar.outline.set_visible(False)
@@ -633,24 +626,19 @@ def flattened(x: np.ndarray, seed: int) -> np.ndarray:
 def latent_space(teachers: pd.DataFrame, maps: Sequence[LatentMap]) -> Picture:
     """Figure 4: one t-SNE of each augmentation's teacher, coloured by class."""
     classes = class_names(teachers)
-    across = min(len(maps), 3)
-    down = -(-len(maps) // across)
-    figure, axes = canvas(down, across, 0.4 + 2.4 * down)
+    figure, axes = tiles(len(maps), 3, 2.4, 0.4)
     groups = measures.GROUPS.get(teachers["dataset"].iloc[0], (np.unique(maps[0].labels).tolist(),))
     colours = dict(zip(itertools.chain(*groups), CLASS_COLOURS))
-    for place, one in zip(axes.flat, maps):
+    for place, one in zip(axes, maps, strict=True):
         plane = one.planes[0]
         sns.scatterplot(
             x=plane[:, 0], y=plane[:, 1], hue=one.labels, palette=colours, s=9, linewidth=0, alpha=0.75, legend=False,
             ax=place,
         )  # fmt: skip
         place.set_title(augmentation_name(one.augmentation))
-    for place in axes.flat:
         place.set(xticks=[], yticks=[], xlabel="", ylabel="")
         place.spines[:].set(visible=True, alpha=0.4)
-    for place in list(axes.flat)[len(maps):]:
-        place.set_visible(False)
-    handles = [Line2D([], [], ls="", marker="o", color=c, label=classes[k]) for k, c in colours.items()]
+    handles = [handle(classes[k], ls="", marker="o", color=shade) for k, shade in colours.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return Picture(figure, "png", dpi=100)
 
@@ -688,17 +676,13 @@ MIN_IMAGES = 10  # of a bin, to be drawn
 def reliability(teachers: pd.DataFrame, students: pd.DataFrame) -> Picture:
     """Figure 5: accuracy against confidence of teachers and of each kind of student, over all seeds."""
     panels = [("teacher", teaching(teachers)), *kinds(taught(students))]
-    across = min(len(panels), 3)
-    down = -(-len(panels) // across)
-    figure, axes = canvas(down, across, 0.5 + 2.5 * down)
-    for place, (title, rows) in zip(axes.flat, panels):
+    figure, axes = tiles(len(panels), 3, 2.5, 0.5)
+    for place, (title, rows) in zip(axes, panels, strict=True):
         place.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
         for shown, group in rows.groupby("shown", sort=False):
             draw_reliability(place, shown, group["run"])
         place.set_title(title, fontsize=8)
         place.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="confidence", ylabel="accuracy")
-    for place in list(axes.flat)[len(panels):]:
-        place.set_visible(False)
     legend(figure, panels[0][1]["shown"])
     return Picture(figure)
 

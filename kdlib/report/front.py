@@ -114,7 +114,7 @@ def points(difference: float) -> str:
 def length(settings: Settings) -> Picture | Markdown:
     """What students reach on images held out, by the length of their training; words where no length was tried."""
     specs = []
-    for network, group, loss in itertools.product(settings.students, budgets.GROUPS, settings.reductions):
+    for network, group, loss in itertools.product(settings.students, budgets.LEARNERS, settings.reductions):
         if chosen := settings.networks[network].get("chosen"):
             rates = chosen["peak_lr"], chosen["clip_norm"]
             for epochs in budgets.LADDER:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -143,6 +144,21 @@ def canvas(rows: int, columns: int, height: float, width: float = WIDTH, **optio
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
+def tiles(count: int, across: int, high: float, rest: float, width: float = WIDTH) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` axes, at most `across` beside each other, each `high` inches with `rest` for all."""
+    across = min(count, across)
+    down = -(-count // across)
+    figure, axes = canvas(down, across, rest + high * down, width)
+    for place in list(axes.flat)[count:]:
+        place.set_visible(False)
+    return figure, list(axes.flat)[:count]
+
+
+def handle(label: str, **style) -> Line2D:
+    """An entry of a legend."""
+    return Line2D([], [], label=label, **style)
+
+
 def legend(figure: Figure, augmentations: Iterable[str], *, bars: bool = False, more: Sequence = ()) -> None:
     """One legend for the whole figure, below it."""
     handles: list = []
@@ -151,6 +167,6 @@ def legend(figure: Figure, augmentations: Iterable[str], *, bars: bool = False, 
         if bars:
             handles.append(Patch(facecolor=colour(one), hatch=hatch(one), edgecolor=GREY, lw=0, label=name))
         else:
-            handles.append(Line2D([], [], color=colour(one), ls=dashes(one), label=name))
+            handles.append(handle(name, color=colour(one), ls=dashes(one)))
     handles += more
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6))
