@@ -5,6 +5,7 @@ import pandas as pd
 
 from kdlib import metrics, runs, study
 from kdlib.results.measures import Measure
+from kdlib.runs.make import beside_humans
 
 CLASSES = 10
 
@@ -30,7 +31,7 @@ class FakeRun:
             self.metrics[split] = metrics.evaluate_logits(logits, labels)
         if people:
             votes = 0.9 * np.eye(CLASSES)[labels] + 0.1 * np.eye(CLASSES)[(labels + 1) % CLASSES]
-            scores, self.predictions["human_kl"] = runs.beside_humans(self.predictions["test_logits"], votes, labels)
+            scores, self.predictions["human_kl"] = beside_humans(self.predictions["test_logits"], votes, labels)
             self.metrics["human"] = scores
         embeddings = 3 * np.eye(CLASSES)[labels] + rng.normal(0, compactness, (images, CLASSES))
         gram = metrics.class_gram(embeddings, labels)
@@ -61,6 +62,7 @@ def chapter(name, accuracy=None, *, seeds=(0, 1, 2), dataset="cifar10", options=
 
     Where `accuracy` gives None, that run is missing.
     """
+    overrides = {"budgets": ["long"]} | overrides
     settings = study.settings(name, "paper", seeds=list(seeds), dataset=dataset, **overrides)
     there = {"people": dataset == "cifar10", "shifted": dataset != "mnist"}
     made = []

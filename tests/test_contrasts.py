@@ -18,6 +18,7 @@ from kdlib.results.frame import frame
 from kdlib.results.measures import ACCURACY
 
 ARMS = [(name, "none") for name in ("none", "crop_flip", "cutout", "mixup", "cutmix")]
+LONG = {"budgets": ["long"]}
 MIXED = {("mixup", "none"): 0.5, ("cutmix", "none"): 0.5, ("none", "none"): -1.0}
 
 
@@ -313,14 +314,14 @@ def test_what_has_no_meaning_is_refused():
 
 
 def test_what_is_not_measured_is_not_compared():
-    s = study.settings("students", "paper", seeds=[0, 1], students=["lenet"], reductions=["mean"])
+    s = study.settings("students", "paper", seeds=[0, 1], students=["lenet"], reductions=["mean"], **LONG)
     rows = frame(FakeRun(spec, shifted=False) for spec in study.students(s))
     assert contrasts(rows, ACCURACY, split="shifted").empty
     assert list(contrasts(rows, ACCURACY, split="shifted").columns) == list(module.COLUMNS)
 
 
 def test_networks_of_another_length_are_another_kind():
-    s = study.settings("students", "paper", seeds=[0, 1], students=["lenet"], reductions=["mean"])
+    s = study.settings("students", "paper", seeds=[0, 1], students=["lenet"], reductions=["mean"], **LONG)
     specs = [spec for spec in study.students(s) if hasattr(spec, "teacher")]
     short = [replace(spec, recipe=replace(spec.recipe, epochs=9)) for spec in specs]
     found = contrasts(frame(map(FakeRun, specs + short)), ACCURACY)

@@ -128,6 +128,7 @@ def _table(n: int) -> tuple:
 
 # ---------------------------------------------------------------- ours
 
+LEVEL = ("measure", "title", "digits", "split", "ours", "seeds", "n", "runs")
 APART = ("dataset", "network", "width", "epochs", "budget", "loss", "teacher_augmentation", "augmentation", "control")
 
 
@@ -136,9 +137,9 @@ def levels(
 ) -> pd.DataFrame:
     """What was measured over the seeds of each kind of network, told apart `by` columns: a row a kind and measure.
 
-    To these columns come `measure`, `split`, `ours` (the mean over runs), `seeds` (the number of each run, in the order
-    of teachers' seeds, then their own), `n` (teachers' seeds) and `runs` (marks). Where a run has no such number, `n`
-    is 0.
+    To these columns come those of `LEVEL`: the measure, `ours` (the mean over runs), `seeds` (the number of each run, in
+    the order of teachers' seeds, then their own), `n` (teachers' seeds) and `runs` (marks). Where a run has no such
+    number, `n` is 0.
     """
     found = []
     for labels, group in rows.groupby(list(by), sort=False):
@@ -151,11 +152,12 @@ def levels(
             known = None not in values
             found.append(
                 dict(zip(by, labels, strict=True))
-                | {"measure": one.name, "split": at, "ours": float(np.mean(values)) if known else np.nan}
+                | one.named
+                | {"split": at, "ours": float(np.mean(values)) if known else np.nan}
                 | {"seeds": tuple(values) if known else (), "n": group["teacher_seed"].nunique() if known else 0}
                 | {"runs": " ".join(group["mark"]) if known else ""}
             )
-    return pd.DataFrame(found, columns=[*by, "measure", "split", "ours", "seeds", "n", "runs"])
+    return pd.DataFrame(found, columns=[*by, *LEVEL])
 
 
 def rows_of(rows: pd.DataFrame, table: int) -> pd.DataFrame:
@@ -182,9 +184,9 @@ def rows_of(rows: pd.DataFrame, table: int) -> pd.DataFrame:
 def beside_paper(rows: pd.DataFrame, table: int, chosen: Sequence[Measure] | None = None) -> pd.DataFrame:
     """The numbers of one of the paper's tables with ours beside them: a row a number, of theirs, of ours or of both.
 
-    Columns: `network` (as in paper.csv), `test_set` (ours, as it is called), `paper_set` (theirs), `measure`,
-    `augmentation` (or a control), `loss`, `budget`, `paper` and `printed`; `ours`, `seeds`, `n`, `runs` as in `levels`,
-    `difference` (ours less theirs, only where the data are the same) and `absent` ("not run", "no such number" or "").
+    Columns: `network` (as in paper.csv), `test_set` (ours, as it is called), `paper_set` (theirs), `measure`, `title` and
+    `digits`, `augmentation` (or a control), `loss`, `budget`, `paper` and `printed`; `ours`, `seeds`, `n`, `runs` as in
+    `levels`, `difference` (ours less theirs, only where the data are the same) and `absent` ("not run", "no such number" or "").
     The order is that of the paper; other networks, other augmentations and controls follow. `chosen` are the measures,
     by default those of `MEASURES`; beside what the paper does not print stands nothing.
     """
@@ -215,7 +217,8 @@ def beside_paper(rows: pd.DataFrame, table: int, chosen: Sequence[Measure] | Non
             name = test_set_name(datasets[0], SPLITS[test_set]) if datasets else PAPER_TEST_SETS[test_set]
             both = [cell.get("ours", np.nan), float(printed) if printed else np.nan]
             out.append(
-                {"network": network, "test_set": name, "paper_set": PAPER_TEST_SETS[test_set], "measure": one.name}
+                {"network": network, "test_set": name, "paper_set": PAPER_TEST_SETS[test_set]}
+                | one.named
                 | {"augmentation": line, "loss": form[0], "budget": form[1], "paper": both[1], "printed": printed}
                 | {"ours": both[0], "seeds": cell.get("seeds", ()), "n": cell.get("n", 0)}
                 | {"difference": both[0] - both[1] if name == PAPER_TEST_SETS[test_set] else np.nan}
