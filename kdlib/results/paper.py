@@ -137,7 +137,7 @@ def levels(
 ) -> pd.DataFrame:
     """What was measured over the seeds of each kind of network, told apart `by` columns: a row a kind and measure.
 
-    To these columns come those of `LEVEL`: the measure, `ours` (the mean over runs), `seeds` (the number of each run, in
+    To these columns come those of `LEVEL`: the measure, `ours` (the mean over runs), `seeds` (the number of each run in
     the order of teachers' seeds, then their own), `n` (teachers' seeds) and `runs` (marks). Where a run has no such
     number, `n` is 0.
     """
@@ -184,11 +184,11 @@ def rows_of(rows: pd.DataFrame, table: int) -> pd.DataFrame:
 def beside_paper(rows: pd.DataFrame, table: int, chosen: Sequence[Measure] | None = None) -> pd.DataFrame:
     """The numbers of one of the paper's tables with ours beside them: a row a number, of theirs, of ours or of both.
 
-    Columns: `network` (as in paper.csv), `test_set` (ours, as it is called), `paper_set` (theirs), `measure`, `title` and
+    Columns: `network` (as in paper.csv), `test_set` (ours, as it is called), `paper_set` (theirs), `measure`, `title`,
     `digits`, `augmentation` (or a control), `loss`, `budget`, `paper` and `printed`; `ours`, `seeds`, `n`, `runs` as in
-    `levels`, `difference` (ours less theirs, only where the data are the same) and `absent` ("not run", "no such number" or "").
-    The order is that of the paper; other networks, other augmentations and controls follow. `chosen` are the measures,
-    by default those of `MEASURES`; beside what the paper does not print stands nothing.
+    `levels`, `difference` (ours less theirs, only where the data are the same), `absent` ("not run", "no such number" or
+    ""). The order is that of the paper; other networks, other augmentations and controls follow. `chosen` are the
+    measures, by default those of `MEASURES`; beside what the paper does not print stands nothing.
     """
     augmentations, networks, test_sets, metrics = _table(table)
     chosen = list(chosen or (one for metric in metrics for one in MEASURES[metric]))
