@@ -186,7 +186,7 @@ def beside_paper(rows: pd.DataFrame, table: int, chosen: Sequence[Measure] | Non
 
     Columns: `network` (as in paper.csv), `test_set` (ours, as it is called), `paper_set` (theirs), `measure`, `title`,
     `digits`, `augmentation` (or a control), `loss`, `budget`, `paper` and `printed`; `ours`, `seeds`, `n`, `runs` as in
-    `levels`, `difference` (ours less theirs, only where the data are the same), `absent` ("not run", "no such number" or
+    `levels`, `difference` (ours less theirs, where the data are the same), `absent` ("not run", "no such number" or
     ""). The order is that of the paper; other networks, other augmentations and controls follow. `chosen` are the
     measures, by default those of `MEASURES`; beside what the paper does not print stands nothing.
     """
