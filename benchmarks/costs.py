@@ -15,13 +15,25 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 import timing
-from kdlib import pages, runs
-from kdlib.pages import all_specs
+from kdlib import runs, study
+
+ROOT = Path(__file__).resolve().parents[1]
+COSTS = ROOT / "book" / "costs.json"
+
+
+def all_specs(profile: str, **overrides) -> Iterator[runs.Spec]:
+    """Every run of every chapter, and the teachers that they need."""
+    for chapter in study.CHAPTERS:
+        for spec in study.CHAPTERS[chapter](study.settings(chapter, profile, **overrides)):
+            yield spec
+            if teacher := getattr(spec, "teacher", None):
+                yield teacher
 
 
 def resident(process: psutil.Process) -> int:
@@ -39,7 +51,7 @@ def watched(words: list[str], store: str) -> tuple[float, int]:
     """Seconds and peak memory of `python -m kdlib` with these words and an empty store."""
     started, peak = time.monotonic(), 0
     command = [sys.executable, "-m", "kdlib", *words]
-    process = psutil.Popen(command, env=os.environ | {"KDLIB_RUNS": store}, cwd=pages.ROOT, stdout=subprocess.DEVNULL)
+    process = psutil.Popen(command, env=os.environ | {"KDLIB_RUNS": store}, cwd=ROOT, stdout=subprocess.DEVNULL)
     while process.poll() is None:
         peak = max(peak, resident(process))
         time.sleep(0.5)
@@ -75,7 +87,6 @@ def measure_one_epoch(profile: str) -> dict[str, str | float]:
             path.stat().st_size for path in Path(store).glob("*/*") if path.suffix != ".safetensors"
         )
     return {
-        "time": pages.shown_time(seconds),
         "memory": f"{peak / 1e9:.1f} GB",
         "disk": f"{stored / 1e6:.0f} MB of runs, without weights",
         "how": f"from one epoch of each network, without notebooks and pages, {where()}",
@@ -86,9 +97,8 @@ def measure_one_epoch(profile: str) -> dict[str, str | float]:
 def measure(profile: str) -> dict[str, str | float]:
     with tempfile.TemporaryDirectory() as store:
         seconds, peak = watched(["report", "--profile", profile], store)
-        stored, built = size_of(Path(store)), size_of(pages.ROOT / "_build" / "report" / profile)
+        stored, built = size_of(Path(store)), size_of(ROOT / "_build" / "report" / profile)
     return {
-        "time": pages.shown_time(seconds),
         "memory": f"{peak / 1e9:.1f} GB",
         "disk": f"{stored / 1e6:.0f} MB of runs, {built / 1e6:.0f} MB of pages",
         "how": f"the whole report, made from nothing {where()}",
@@ -99,7 +109,7 @@ def measure(profile: str) -> dict[str, str | float]:
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3) or sys.argv[2:] not in ([], ["one-epoch"]):
         sys.exit("usage: python benchmarks/costs.py PROFILE [one-epoch]")
-    costs = json.loads(pages.COSTS.read_text()) if pages.COSTS.is_file() else {}
+    costs = json.loads(COSTS.read_text()) if COSTS.is_file() else {}
     costs[sys.argv[1]] = (measure_one_epoch if sys.argv[2:] else measure)(sys.argv[1])
-    pages.COSTS.write_text(json.dumps(costs, indent=1) + "\n")
+    COSTS.write_text(json.dumps(costs, indent=1) + "\n")
     print(json.dumps(costs[sys.argv[1]], indent=1))

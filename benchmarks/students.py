@@ -2,7 +2,7 @@
 
     python benchmarks/students.py PART     # results/<processor>/students_<part>.json
 
-PART is bare, cached, usual, stack, shared or accuracy.
+PART is bare, cached, usual, shared or accuracy.
 """
 
 import sys
@@ -16,7 +16,6 @@ import torch
 import timing
 from kdlib import augment, models, train
 from peers import torchdistill_loop, usual
-from stacked import Stack
 from timing import KD, alternate, keep, recipe
 
 BATCH_SIZE = 256
@@ -122,40 +121,6 @@ def accuracy(images: int = 4000, batch_size: int = 50) -> dict:
     return {"images": images, "batch_size": batch_size, "accuracy": scores}
 
 
-def together(students: int = 5, steps: int = 40) -> dict:
-    """Five students of five teachers that share seed and order, as one stack and one after another."""
-    training_set = timing.cifar10(steps * BATCH_SIZE)
-    draws = torch.Generator().manual_seed(0)
-    base = timing.stored_logits()[: steps * BATCH_SIZE]
-    logits = torch.stack([base + torch.randn(base.shape, generator=draws) for _ in range(students)])
-    asked = recipe(BATCH_SIZE)
-    alone = [models.build("lenet") for _ in range(students)]
-
-    def one_after_another() -> float:
-        def fit() -> None:
-            for i in range(students):
-                alone[i] = models.build("lenet")
-                train.fit(alone[i], training_set, asked, teacher=logits[i], distillation=KD)
-
-        return timing.seconds(fit)
-
-    stacks = {name: Stack(students, asked, form) for name, form in Stack.FORMS.items()}
-    def stacked(stack: Stack) -> float:
-        return timing.seconds(lambda: stack.fit(training_set, logits))
-
-    sides = {name: lambda stack=stack: stacked(stack) for name, stack in stacks.items()}
-    found = alternate({"one after another": one_after_another} | sides)
-    apart = {
-        name: max(
-            float((stack.parameters[key][i] - value).detach().abs().max())
-            for i in range(students)
-            for key, value in alone[i].named_parameters()
-        )
-        for name, stack in stacks.items()
-    }
-    return {"students": students, "steps": steps, "seconds": found, "largest_difference_of_weights": apart}
-
-
 def shared(width: int = 16, steps: int = 40) -> dict:
     """A student under CutMix whose teacher sees its batches, and one that finds its teacher's passes kept."""
     training_set, asked = timing.cifar10(steps * BATCH_SIZE), recipe(BATCH_SIZE)
@@ -177,7 +142,6 @@ PARTS = {
     "cached": against_cache,
     "usual": against_teacher_in_the_loop,
     "accuracy": accuracy,
-    "stack": together,
     "shared": shared,
 }
 

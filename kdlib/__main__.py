@@ -99,10 +99,10 @@ def train_again(arguments: argparse.Namespace) -> None:
 
 
 def build_report(arguments: argparse.Namespace) -> None:
-    from kdlib import report  # papermill and Sphinx are not needed to make runs
+    from kdlib.report import press  # papermill and Sphinx are not needed to make runs
 
     overrides = assignments(arguments.set)
-    page = report.build(arguments.profile, arguments.chapter, overrides, publish=arguments.publish)
+    page = press.build(arguments.profile, arguments.chapter, overrides, publish=arguments.publish)
     print(f"The report: {page}")
 
 

@@ -5,6 +5,8 @@ of what a page looks like or does: that is for the browser, in test_browser.py.
 """
 
 import copy
+import html
+import io
 import posixpath
 import re
 import warnings
@@ -15,6 +17,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import nbformat
+import pandas as pd
 import yaml
 from bs4 import BeautifulSoup, XMLParsedAsHTMLWarning
 from markdown_it.renderer import RendererHTML
@@ -27,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 
 # ---------------------------------------------------------------- executed notebooks
 
-# What `kdlib.report.execute` adds to the source: the cell of parameters, and the foot that names the edition.
+# What `kdlib.report.press.execute` adds to the source: the cell of parameters, and the foot that names the edition.
 ADDED = {"given-parameters", "edition"}
 
 
@@ -78,6 +81,47 @@ def unlike_its_record(notebook: NotebookNode, name: str) -> list[str]:
         found.append("no foot that names the edition")
     elif (profile := parameters.get("profile")) and f"--profile {profile}" not in cells["edition"]:
         found.append(f"its foot names another profile than {profile}")
+    return found
+
+
+def tables_of(notebook: NotebookNode) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The data behind the tables of an executed notebook: the name of each file, and what is in it."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            text = output.get("data", {}).get("text/markdown", "")
+            link = r'download="([^"]+)\.csv" href="data:text/csv;charset=utf-8,([^"]*)"'
+            for name, address in re.findall(link, text):
+                yield name, pd.read_csv(io.StringIO(unquote(html.unescape(address))), keep_default_na=False)
+
+
+def contrasts_of(notebook: NotebookNode) -> pd.DataFrame:
+    """Every comparison of an executed notebook that has an interval, with the `table` that it stands in."""
+    found = [of.assign(table=name) for name, of in tables_of(notebook) if {"estimate", "low", "high", "runs"} <= {*of}]
+    if not found:
+        return pd.DataFrame()
+    rows = pd.concat(found, ignore_index=True).fillna("")
+    for column in ("estimate", "low", "high"):
+        rows[column] = pd.to_numeric(rows[column], errors="coerce").round(8)
+    return rows.dropna(subset=["estimate", "low"])
+
+
+def unequal_intervals(rows: pd.DataFrame) -> list[str]:
+    """Comparisons that the book prints with several intervals: the same networks in the same sense, at the same size.
+
+    Networks and their seeds are named by their runs; the sense is that of the estimate, since what is compared of whom
+    makes its value. Measures are told apart where a table names them.
+    """
+    found = []
+    if rows.empty:
+        return found
+    compared = rows["runs"].map(lambda marks: " ".join(sorted(set(re.findall(r"s\d+-[0-9a-f]{8}", marks)))))
+    measure = rows["measure"] if "measure" in rows else pd.Series("", rows.index)
+    for (marks, estimate), group in rows.assign(measure=measure.fillna("")).groupby([compared, "estimate"], sort=False):
+        for one in sorted({*group["measure"]} - {""}) or [""]:
+            intervals = group[group["measure"].isin([one, ""])].drop_duplicates(["low", "high"])
+            if len(intervals) > 1:
+                said = [f"[{row.low}, {row.high}] in {row.table}" for row in intervals.itertuples()]
+                found.append(f"{one} {estimate} of {marks}: {' but '.join(said)}")
     return found
 
 

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import gates
 import nbformat
+import pandas as pd
 import pytest
 from gates import ROOT, read_notebook
 
-from kdlib import data, models, report
+from kdlib import data, models
+from kdlib.report import markdown, press
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXECUTED = sorted((ROOT / "book").glob("*.ipynb"))
@@ -79,6 +81,14 @@ def test_all_chapters_are_of_one_edition():
 # ---------------------------------------------------------------- prose
 
 
+def test_a_comparison_has_one_interval_in_the_whole_book():
+    found = [gates.contrasts_of(gates.read_notebook(path)) for path in EXECUTED]
+    rows = pd.concat(found, ignore_index=True)
+    if rows.empty:
+        pytest.skip("the published tables do not name the runs of a comparison")
+    assert rows["table"].nunique() > 10 and gates.unequal_intervals(rows) == []
+
+
 @pytest.mark.parametrize("path", PROSE, ids=name)
 def test_numbers_in_prose_are_read_not_typed(path):
     text = path.read_text(encoding="utf-8") if path.suffix == ".md" else gates.texts_of(read_notebook(path))
@@ -107,7 +117,7 @@ def test_alexnet_has_as_many_times_the_parameters_as_the_text_says():
 
 
 def test_every_page_of_the_contents_has_one_title(site):
-    assert gates.wrong_headings(site, report.toc_entries(ROOT / "book" / "_toc.yml")) == []
+    assert gates.wrong_headings(site, press.toc_entries(ROOT / "book" / "_toc.yml")) == []
 
 
 def test_no_link_within_the_book_is_broken(site):
@@ -140,10 +150,10 @@ def executed(source, tmp_path, monkeypatch):
     """The source, executed as the report does it."""
     (tmp_path / "notebooks").mkdir()
     nbformat.write(source, tmp_path / "notebooks" / "01_a.ipynb")
-    monkeypatch.setattr(report, "ROOT", tmp_path)
-    chapter = report.read_chapter(tmp_path / "notebooks" / "01_a.ipynb")
-    foot = report.page_foot("demo", report.origin([]), "python -m kdlib report --profile demo")
-    report.execute(chapter, {"x": 2, "profile": "demo"}, tmp_path / "01_a.ipynb", foot)
+    monkeypatch.setattr(press, "ROOT", tmp_path)
+    chapter = press.read_chapter(tmp_path / "notebooks" / "01_a.ipynb")
+    foot = press.page_foot("demo", press.origin([]), "python -m kdlib report --profile demo")
+    press.execute(chapter, {"x": 2, "profile": "demo"}, tmp_path / "01_a.ipynb", foot)
     return read_notebook(tmp_path / "01_a.ipynb")
 
 
@@ -198,6 +208,32 @@ def test_a_notebook_unlike_its_record_is_found(executed, fault):
     else:
         del executed.metadata["papermill"]
     assert gates.unlike_its_record(executed, "01_a")
+
+
+def with_table(name: str, **columns):
+    """A notebook whose only cell shows a table with this data."""
+    data = pd.DataFrame({"runs": ["s0-0000000a s1-0000000b", "s0-0000000c"], **columns})
+    link = markdown.csv_link(data, name)
+    output = nbformat.v4.new_output("display_data", data={"text/markdown": link})
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=[output])])
+
+
+def test_a_comparison_with_two_intervals_is_found():
+    one = with_table("one", estimate=[0.1, 0.2], low=[0.0, 0.1], high=[0.2, 0.3], measure=["accuracy", "accuracy"])
+    same = with_table("same", estimate=[0.1, 0.2], low=[0.0, 0.1], high=[0.2, 0.3])
+    wider = with_table("wider", estimate=[0.1, 0.2], low=[0.0, 0.0], high=[0.2, 0.4])
+    recall = with_table("recall", estimate=[0.1, 0.2], low=[0.0, 0.0], high=[0.2, 0.4], measure=["recall", "recall"])
+
+    def gate(*notebooks):
+        return gates.unequal_intervals(pd.concat([gates.contrasts_of(notebook) for notebook in notebooks]))
+
+    assert gate(one, same) == gate(one, recall) == []
+    (found,) = gate(one, wider)
+    assert "s0-0000000c" in found and "[0.1, 0.3] in one but [0.0, 0.4] in wider" in found
+
+
+def test_a_table_of_levels_has_no_comparison():
+    assert gates.contrasts_of(with_table("levels", ours=[0.5, 0.6], low=[0.4, 0.5], high=[0.6, 0.7])).empty
 
 
 def test_an_output_in_a_source_is_found(source):

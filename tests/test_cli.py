@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from kdlib import __main__ as cli
-from kdlib import report, runs, study
+from kdlib import runs, study
+from kdlib.report import press
 
 RUN = ["run", "--profile", "demo", "--chapter", "students"]
 SET = [*RUN, "--set"]
@@ -61,7 +62,7 @@ def test_a_fault_is_one_sentence_and_leaves_nothing(arguments, names, nowhere, c
 
 def test_the_exit_status_reaches_the_shell(nowhere):
     command = [sys.executable, "-m", "kdlib", *SET, "seeds=[]"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=report.ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=press.ROOT)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("kdlib: seeds is []") and done.stderr.count("\n") == 1
 
@@ -101,7 +102,7 @@ def test_report_hands_over_what_is_given(monkeypatch, capsys):
         handed.update(profile=profile, chapters=chapters, overrides=overrides, publish=publish)
         return "page.html"
 
-    monkeypatch.setattr(report, "build", build)
+    monkeypatch.setattr(press, "build", build)
     command = ["report", "--profile", "cpu", "--chapter", "students", "--set", "seeds=[1]", "--publish"]
     assert cli.main(command) == 0
     assert handed == {"profile": "cpu", "chapters": ["students"], "overrides": {"seeds": [1]}, "publish": True}

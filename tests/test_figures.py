@@ -1,73 +1,50 @@
-"""Figures: one colour an arm, pictures that are small and always the same, and the numbers behind them."""
+"""Figures: what is drawn where is what was measured, in the colour and under the name that it has."""
 
-import itertools
-import re
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
-from matplotlib.colors import to_rgb
-from sklearn.metrics import confusion_matrix
-from test_tables import chapter
+from fakes import FakeRun, chapter
+from matplotlib.colors import to_hex, to_rgb
 
-from kdlib import augment, data, figures, paper, tables
+from kdlib import budgets, data, metrics, study
+from kdlib.report import figures
+from kdlib.report.style import GREY, colour
+from kdlib.results import measures, paper
+from kdlib.results.claims import judge, tidy
+from kdlib.results.contrasts import contrasts
+from kdlib.results.frame import frame
+from kdlib.results.measures import ACCURACY
+from kdlib.results.names import augmentation_name
 
-ARMS = [
-    augment.label(names)
-    for length in range(4)
-    for names in itertools.permutations(("crop_flip", "cutout", "mixup", "cutmix"), length)
-    if not {"mixup", "cutmix"} <= set(names) and "crop_flip" not in names[1:]
-]
+SHARES = {"none": 0.70, "crop_flip": 0.75, "cutout": 0.66, "mixup": 0.60, "cutmix": 0.55}
+
+
+def planted(spec) -> float:
+    """Accuracy by the augmentation of the teacher's images; teachers are better than students."""
+    of = getattr(spec, "teacher", spec)
+    return SHARES.get("+".join(of.augmentations) or "none", 0.5) + (0.1 if of is spec else 0.0)
+
+
+def edition(**options) -> SimpleNamespace:
+    teachers, students = (chapter(name, planted, **options) for name in ("teachers", "students"))
+    return SimpleNamespace(teachers=frame(teachers), students=frame([*teachers, *students], "long"))
+
+
+def as_chosen(long: pd.DataFrame) -> pd.DataFrame:
+    return long.assign(budget=long["budget"].replace("long", "chosen"))
 
 
 @pytest.fixture(scope="module")
 def full():
     arms = ["none", "crop_flip", "cutout", "cutmix", "crop_flip+cutmix"]
-    return chapter("dichotomy", seeds=(0, 1), augmentations=arms)
+    return edition(seeds=(0, 1), augmentations=arms, budgets=["long"])
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return chapter("dichotomy", seeds=(0,), dataset="digits", augmentations=["none", "cutmix"], students=["lenet"])
-
-
-def contrast(colour: str, ground: str) -> float:
-    """Contrast ratio as WCAG defines it."""
-
-    def luminance(name):
-        rgb = np.array(to_rgb(name))
-        return np.where(rgb <= 0.03928, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
-
-    low, high = sorted((luminance(colour), luminance(ground)))
-    return float((high + 0.05) / (low + 0.05))
-
-
-def test_every_arm_has_a_colour_of_its_own_name():
-    assert len(ARMS) > 10
-    for arm in ARMS:
-        assert to_rgb(figures.colour(arm)) and figures.colour(arm) == figures.colour(arm)
-    assert len(set(figures.COLOURS.values())) == len(figures.COLOURS)
-    assert all(figures.dashes(arm) == "--" for arm in ARMS if "+" in arm)
-
-
-def inverted(colour: str) -> np.ndarray:
-    """What `filter: invert(1) hue-rotate(180deg)` makes of a colour (Filter Effects Module, section 9)."""
-    half_turn = np.array([[-0.574, 1.430, 0.144], [0.426, 0.430, 0.144], [0.426, 1.430, -0.856]])
-    return np.clip(half_turn @ (1 - np.array(to_rgb(colour))), 0, 1)
-
-
-@pytest.mark.parametrize(("ground", "seen"), [("#ffffff", to_rgb), ("#14181e", inverted)], ids=["light", "dark"])
-def test_text_and_arms_are_legible_on_light_and_on_dark(ground, seen):
-    assert contrast(seen(figures.GREY), ground) > 7
-    for arm, colour in figures.COLOURS.items():
-        assert contrast(seen(colour), ground) > 3, arm
-    assert all(contrast(seen(colour), ground) > 3 for colour in figures.OTHER_COLOURS)
-
-
-def test_the_style_sheet_inverts_line_drawings_on_dark_pages():
-    style = (Path(__file__).parents[1] / "book" / "_static" / "book.css").read_text()
-    images = r'html\[data-theme="dark"\] \.bd-article img\[src\$="\.svg"\]'
-    assert re.search(images + r" \{[^}]*filter: invert\(1\) hue-rotate\(180deg\)", style)
+    return edition(seeds=(0,), dataset="digits", augmentations=["none", "cutmix"], students=["lenet"], budgets=["long"])
 
 
 DRAWINGS = {
@@ -75,6 +52,7 @@ DRAWINGS = {
     "calibration_bars": lambda c: figures.calibration_bars(c.teachers, c.students),
     "learning_curves": lambda c: figures.learning_curves(c.teachers),
     "student_learning_curves": lambda c: figures.student_learning_curves(c.students),
+    "differences": lambda c: figures.differences(c.students),
     "confusion_matrices": lambda c: figures.confusion_matrices(c.teachers),
     "student_confusion_matrices": lambda c: figures.student_confusion_matrices(c.students),
     "confidence_by_class": lambda c: figures.confidence_by_class(c.teachers),
@@ -100,21 +78,52 @@ def test_a_picture_is_small_transparent_and_the_same_each_time(name, which, requ
     assert not picture.figure.get_suptitle()  # captions stand with the notebook
 
 
-def test_a_drawing_is_shortened_without_moving_what_it_shows():
-    svg = b'<path d="M 1.2345 2.0 \nL 3.456 4.5 \nz\n" style="opacity: 0.15"/>'
-    assert figures.shorter(svg) == b'<path d="M 1.2 2.0 3.4 4.5 z " style="opacity: 0.15"/>'
-    tick = b'<text x="1.23456" transform="rotate(-0 1 2)">0.025</text>'
-    assert figures.shorter(tick) == b'<text x="1.23">0.025</text>'  # a number that is read is not cut
-    assert figures.shorter(b"<g>\n  <text>a b</text>\n</g>\n") == b"<g><text>a b</text></g>\n"
-    turned = b'<text transform="rotate(-90 1 2)"/>'
-    assert figures.shorter(turned) == turned
+def lines_in(axes, shade: str) -> list[np.ndarray]:
+    """The points of every line of a colour, diamonds apart, (M, 2) each."""
+    return [
+        line.get_xydata() for line in axes.lines
+        if to_hex(line.get_color()) == to_hex(shade) and line.get_marker() != "D" and len(line.get_xydata())
+    ]  # fmt: skip
 
 
-def test_students_have_a_row_for_each_network_and_loss(full):
-    titles = [axes.get_title() for axes in figures.student_learning_curves(full.students).figure.axes]
-    assert len(titles) == 2 * 2 * 2 and len(set(titles)) == 4
-    panels = [axes for axes in figures.student_confusion_matrices(full.students).figure.axes if axes.get_title()]
-    assert len(panels) == 2 * 2 * 3  # networks, losses; the baseline, CutMix, and CutMix after crop and flip
+# ---------------------------------------------------------------- bars
+
+
+def test_a_bar_is_as_high_as_the_mean_of_its_runs_and_has_their_colour(full):
+    axes = figures.overview(full.teachers, full.students).figure.axes[0]
+    groups = [label.get_text() for label in axes.get_xticklabels()]
+    assert groups == ["ResNet-18\nteacher", "LeNet\nstudent", "AlexNet\nstudent"]
+    found = {(to_hex(bar.get_facecolor()), round(bar.get_x() + bar.get_width() / 2)): bar for bar in axes.patches}
+    assert len(found) == 5 * 3
+    for augmentation in ("none", "cutmix", "crop_flip+cutmix"):
+        for place, (rows, side, network, loss) in enumerate(
+            [
+                (full.teachers, "augmentation", "resnet18", ""),
+                (full.students, "teacher_augmentation", "lenet", "batchmean"),
+                (full.students, "teacher_augmentation", "alexnet", "batchmean"),
+            ]
+        ):
+            own = rows[(rows["network"] == network) & (rows["loss"] == loss) & (rows[side] == augmentation)]
+            mean = np.mean([run.metrics["test"]["accuracy"] for run in own["run"]])
+            assert found[to_hex(colour(augmentation)), place].get_height() == pytest.approx(mean)
+    dots = np.concatenate([part.get_offsets() for part in axes.collections])
+    assert len(dots) == len(full.teachers) + sum(  # every run of the panel stands over its bar
+        (full.students["loss"] == "batchmean") & ~full.students["control"]
+    )
+
+
+def test_a_level_has_no_interval(full):
+    axes = figures.calibration_bars(full.teachers, full.students).figure.axes[0]
+    assert all(line.get_marker() == "D" for line in axes.lines)  # the paper's numbers and nothing else
+
+
+def test_a_difference_is_the_contrast_of_the_tables_with_its_interval(full):
+    axes = figures.overview(full.teachers, full.students).figure.axes
+    below = axes[2]  # two losses beside each other, the differences under the levels
+    found = contrasts(full.students, ACCURACY).query("loss == 'batchmean' and network == 'lenet' and who == 'cutmix'")
+    interval, point = (line for line in lines_in(below, colour("cutmix")) if round(line[0, 0]) == 1)
+    assert interval[:, 1] == pytest.approx([found["low"].item(), found["high"].item()])
+    assert point[0, 1] == pytest.approx(found["estimate"].item()) and point[0, 1] < 0
 
 
 def test_the_papers_values_stand_beside_the_same_data_only(full, digits):
@@ -122,71 +131,270 @@ def test_the_papers_values_stand_beside_the_same_data_only(full, digits):
         return [text.get_text() for text in figures.overview(given.teachers, given.students).figure.legends[0].texts]
 
     assert "the paper's" in legend(full) and "the paper's" not in legend(digits)
-    assert figures.of_paper("lenet", "cutmix", "accuracy") == paper.value(1, "cutmix", "lenet", "cifar10", "accuracy")
-    assert figures.of_paper("lenet", "crop_flip+cutmix", "accuracy") is None
+    axes = figures.overview(full.teachers, full.students).figure.axes[0]
+    drawn = [line.get_ydata()[0] for line in axes.lines]
+    assert paper.value(1, "cutmix", "lenet", "cifar10", "accuracy") in drawn and len(drawn) == 4 * 3
 
 
-def test_scores_are_told_apart_by_arm_and_seed(full):
-    by_arm = tables.students_by_arm(full.students, "lenet", "mean")
-    found = figures.scores(by_arm, "accuracy")
-    assert list(found) == list(by_arm) and set(found["cutmix"]) == set(full.settings.seeds)
-    for run in by_arm["cutmix"]:
-        assert found["cutmix"][run.spec.seed] == run.metrics["test"]["accuracy"]
+def test_every_budget_has_rows_of_its_own(full):
+    both = pd.concat([full.students, as_chosen(full.students)])
+    titles = [axes.get_title() for axes in figures.overview(full.teachers, both).figure.axes]
+    assert titles[0] == "students under the formula's loss, long training" and "chosen training" in titles[4]
 
 
-def test_confusion_is_scikit_learns(full):
-    run = full.teachers[0]
-    labels, predicted = run.predictions["test_labels"], run.predictions["test_logits"].argmax(1)
-    assert figures.confusion(run) == pytest.approx(confusion_matrix(labels, predicted, normalize="true"))
+# ---------------------------------------------------------------- differences and effects
+
+
+def test_differences_stand_in_their_row_at_their_size(full):
+    figure = figures.differences(full.students).figure
+    lenet = figure.axes[0]
+    rows = [label.get_text() for label in lenet.get_yticklabels()]
+    assert rows[-2:] == ["random teacher", "no teacher"] and "CutMix" in rows
+    for row in contrasts(full.students, ACCURACY).query("network == 'lenet' and who == 'cutmix'").itertuples():
+        points = [line for line in lines_in(lenet, colour("cutmix")) if len(line) == 1]
+        assert any(point[0, 0] == pytest.approx(100 * row.estimate) for point in points)
+        assert {round(point[0, 1]) for point in points} == {rows.index("CutMix")}
+    theirs, baseline = (paper.value(1, one, "lenet", "cifar10", "accuracy") for one in ("cutmix", "none"))
+    diamonds = {round(line.get_ydata()[0]): line.get_xdata()[0] for line in lenet.lines if line.get_marker() == "D"}
+    assert diamonds[rows.index("CutMix")] == pytest.approx(100 * (theirs - baseline))
+    names = dict(zip([text.get_text() for text in figure.legends[0].texts], figure.legends[0].legend_handles))
+    assert names["the formula's loss"].get_markerfacecolor() == GREY
+    assert names["the released code's loss"].get_markerfacecolor() == "none"
+    cutmix = contrasts(full.students, ACCURACY).query("network == 'lenet' and who == 'cutmix'").set_index("loss")
+    formula, code = cutmix["estimate"]["batchmean"], cutmix["estimate"]["mean"]
+    filled = {line.get_markerfacecolor() != "none": line.get_xdata()[0] for line in lenet.lines
+              if line.get_marker() == "o" and line.get_color() == colour("cutmix")}  # fmt: skip
+    assert filled == {True: pytest.approx(100 * formula), False: pytest.approx(100 * code)}
+
+
+@pytest.fixture(scope="module")
+def judgements():
+    teachers, long = (frame(chapter(name, planted, budgets=["long"]), "long") for name in ("teachers", "students"))
+    return judge({"teachers": teachers, "students": pd.concat([long, as_chosen(long)])})
+
+
+def test_a_forest_shows_each_effect_at_its_size_in_the_colour_of_what_it_says(judgements):
+    own = [case for case in judgements if case.claim.id == 4]
+    effects = tidy(own).query("primary and loss == 'batchmean' and budget == 'chosen'")
+    figure = figures.forest({"paper": own}).figure
+    (axes,) = figure.axes
+    (effect,) = effects.itertuples()
+    assert effect.says == "for" and effect.estimate < 0
+    green = [line for line in axes.lines if line.get_color() == figures.SAYS["for"]]
+    points = [line for line in green if line.get_marker() == "o"]
+    assert any(line.get_xdata()[0] == pytest.approx(100 * effect.estimate) for line in points)
+    intervals = [line.get_xdata() for line in green if len(line.get_xdata()) == 2]
+    assert any(ends == pytest.approx([100 * effect.low, 100 * effect.high]) for ends in intervals)
+    diamonds = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"]
+    assert diamonds == pytest.approx([100 * effect.paper] * 2)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["formula", "released code"]
+    assert axes.yaxis_inverted()  # read from above
+
+
+def test_a_forest_tells_editions_and_budgets_apart_as_its_legend_says(judgements):
+    figure = figures.forest({"paper": judgements, "cpu": judgements}).figure
+    (legend,) = figure.legends
+    names = {text.get_text(): line for text, line in zip(legend.texts, legend.legend_handles, strict=True)}
+    shapes = {name: (line.get_marker(), line.get_markerfacecolor() != "none") for name, line in names.items()}
+    assert shapes["paper, chosen training"] == ("o", True) and shapes["paper, long training"] == ("o", False)
+    assert shapes["cpu, chosen training"] == ("s", True) and shapes["cpu, long training"] == ("s", False)
+    assert names["for the claim"].get_color() == figures.SAYS["for"]
+    assert names["against it"].get_color() == figures.SAYS["against"]
+    claims = [axes.get_title(loc="left") for axes in figure.axes]
+    assert claims == [f"Claim {i}" for i in range(1, 14)]
+    assert figure.get_size_inches()[0] < 4  # whole on a telephone, with text of a readable size
+
+
+def test_effects_on_teachers_alone_stand_once_whatever_the_loss(judgements):
+    of_paper = figures.effects_of({"paper": judgements}).query("claim == 12")
+    found = of_paper[of_paper["effect"] == "ECE of teachers: MixUp less the baseline"]
+    assert len(found) == 1 and found["loss"].item() == "" and found["budget"].item() == ""
+
+
+def test_a_rank_correlation_is_on_a_scale_of_its_own(judgements):
+    units = figures.effects_of({"paper": judgements}).query("claim == 10").groupby("unit").size()
+    assert set(units.index) == {"discrimination", "rank correlation"}
+
+
+# ---------------------------------------------------------------- learning and its length
+
+
+def trial(spec, accuracy: float) -> FakeRun:
+    run = FakeRun(spec, images=50)
+    run.history = run.history.assign(validation_accuracy=np.linspace(0.1, accuracy, len(run.history)))
+    return run
+
+
+@pytest.fixture(scope="module")
+def trials():
+    """LeNet is best after 12 epochs, and a MixUp teacher's student a point behind."""
+    settings, found = study.settings("students", "paper", budgets=["long"]), []
+    for epochs, level in zip((6, 12, 20), (0.60, 0.66, 0.64), strict=True):
+        for loss, group in (("batchmean", "taught"), ("batchmean", "uniform"), ("mean", "taught")):
+            for spec in budgets.length_trials(settings, "lenet", group, loss, 0.02, 10.0, epochs):
+                behind = 0.01 if getattr(spec, "teacher", spec).augmentations == ("mixup",) else 0.0
+                found.append(trial(spec, level - behind))
+    return frame(found)
+
+
+def test_the_curve_of_the_budget_has_epochs_below_and_its_best_ringed(trials):
+    figure = figures.budget_curve(trials).figure
+    top, bottom = figure.axes
+    assert bottom.get_xlabel() == "epochs of training" and top.get_ylabel() == "validation accuracy"
+    means = [line.get_xydata() for line in top.lines if line.get_color() == GREY and len(line.get_xdata()) == 3]
+    assert len(means) == 2 and all((one[:, 0] == [6, 12, 20]).all() for one in means)
+    assert means[0][:, 1] == pytest.approx(np.array([0.60, 0.66, 0.64]) - 0.01 / 5)
+    rings = [line.get_xydata()[0] for line in top.lines if line.get_markersize() == 9]
+    assert [ring[0] for ring in rings] == [12, 12]
+    gaps = [line.get_ydata() for line in bottom.lines if line.get_color() == colour("mixup")]
+    assert len(gaps) == 2 and all(gap == pytest.approx([-1.0] * 3) for gap in gaps)
+    (uniform,) = [line for line in top.lines if line.get_color() == colour("uniform")]
+    assert uniform.get_ydata() == pytest.approx([0.60, 0.66, 0.64])
+
+
+def test_a_learning_curve_shows_the_images_held_out_where_some_were(trials, full):
+    axes = figures.student_learning_curves(trials[trials["epochs"] == 12]).figure.axes
+    assert [place.get_ylabel() for place in axes[:3]] == ["training loss", "training accuracy", "validation accuracy"]
+    assert all(place.get_xlabel() == "epoch" for place in axes)
+    (line,) = lines_in(axes[2], colour("mixup"))
+    assert line[:, 0] == pytest.approx(range(1, 13)) and line[-1, 1] == pytest.approx(0.65)
+    assert len(figures.student_learning_curves(full.students).figure.axes) == 2 * 2 * 2  # none was held out
+
+
+def test_a_history_without_numbers_of_held_out_images_draws_none_of_them(digits):
+    bare = [SimpleNamespace(history=run.history.assign(validation_accuracy=np.nan)) for run in digits.teachers["run"]]
+    assert len(figures.learning_curves(digits.teachers.assign(run=bare)).figure.axes) == 2
+
+
+def test_learning_curves_have_a_row_for_each_network_and_loss(full):
+    titles = [axes.get_title() for axes in figures.student_learning_curves(full.students).figure.axes]
+    assert len(titles) == 2 * 2 * 2 and len(set(titles)) == 4
+    (line,) = lines_in(figures.learning_curves(full.teachers).figure.axes[1], colour("cutmix"))
+    epochs = np.arange(1, len(line) + 1)
+    assert line[:, 0] == pytest.approx(epochs) and line[:, 1] == pytest.approx(epochs / (epochs + 1))
+
+
+# ---------------------------------------------------------------- matrices
+
+
+def meshes(picture) -> dict[str, np.ndarray]:
+    """The matrices of a picture by their titles, rows from above; NaN where nothing is drawn."""
+    found = {}
+    for place in picture.figure.axes:
+        if place.collections and place.get_title():
+            assert place.yaxis_inverted()
+            values = np.ma.filled(place.collections[0].get_array().astype(float), np.nan)
+            found[place.get_title()] = values.reshape(10, 10)
+    return found
+
+
+def test_confusion_has_labels_in_rows_and_predictions_in_columns(full):
+    run = full.teachers["run"].iloc[0]
+    logits, labels = run.predictions["test_logits"], run.predictions["test_labels"]
+    shares = [[(logits[labels == i].argmax(axis=1) == j).mean() for j in range(10)] for i in range(10)]
+    assert figures.confusion(run) == pytest.approx(np.array(shares))
+    picture = figures.confusion_matrices(full.teachers)
+    own = [figures.confusion(run) for run in full.teachers.query("augmentation == 'none'")["run"]]
+    shown, off = meshes(picture)["none (baseline)"], ~np.eye(10, dtype=bool)
+    assert shown[off] == pytest.approx(np.mean(own, axis=0)[off])
+    lowest = picture.figure.axes[3]  # of the first column
+    assert lowest.get_xlabel() == "prediction" and lowest.get_ylabel() == "label"
+    assert [text.get_text() for text in lowest.get_yticklabels()] == list(data.CIFAR10_CLASSES)
+    assert [text.get_text() for text in lowest.get_xticklabels()] == list(data.CIFAR10_CLASSES)
 
 
 def test_matrices_mask_their_diagonal_and_share_a_scale(full):
     picture = figures.confusion_matrices(full.teachers)
-    found = [place.images[0] for place in picture.figure.axes if place.images]
-    images = [image for image in found if len(image.get_array()) == 10]  # the colour bar has one too
-    assert len(images) == 5 and len({image.get_clim() for image in images}) == 1
-    assert all(np.ma.getmaskarray(image.get_array()).diagonal().all() for image in images)
+    shown = meshes(picture)
+    assert len(shown) == 5
+    assert all((np.isnan(matrix) == np.eye(10, dtype=bool)).all() for matrix in shown.values())
+    assert len({place.collections[0].get_clim() for place in picture.figure.axes if place.get_title()}) == 1
+
+
+def test_students_have_a_panel_for_each_network_loss_and_contrasted_teacher(full):
+    assert len(meshes(figures.student_confusion_matrices(full.students))) == 2 * 2 * 3
 
 
 def test_figures_3_and_6_compare_the_baseline_with_all_of_cutmix(full, digits):
-    assert figures.contrasted(["none", "mixup", "cutmix", "crop_flip+cutmix"]) == ["none", "cutmix", "crop_flip+cutmix"]
-    titles = [place.get_title() for place in figures.confidence_by_class(full.teachers).figure.axes]
-    assert titles[:2] == ["people", "teacher: none (baseline)"]
-    assert "people" not in [place.get_title() for place in figures.confidence_by_class(digits.teachers).figure.axes]
-    assert "People's labels" in figures.class_kl_sentence(full.teachers)
-    assert "stand in" in figures.class_kl_sentence(digits.teachers)
+    shown = pd.DataFrame({"shown": ["none", "mixup", "cutmix", "crop_flip+cutmix"]})
+    assert list(figures.contrasted(shown)["shown"]) == ["none", "cutmix", "crop_flip+cutmix"]
+    assert len(figures.contrasted(shown[1:2])) == 1
+    found = meshes(figures.confidence_by_class(full.teachers))
+    assert list(found)[:2] == ["people", "teacher: none (baseline)"]
+    people, off = measures.human_means(full.teachers["run"].iloc[0]), ~np.eye(10, dtype=bool)
+    assert found["people"][off] == pytest.approx(people[off])
+    assert "people" not in meshes(figures.confidence_by_class(digits.teachers))
+    shown = meshes(figures.class_kl_matrices(full.teachers))["teacher: CutMix"]
+    own = [measures.class_kl(run) for run in full.teachers.query("augmentation == 'cutmix'")["run"]]
+    assert shown == pytest.approx(np.mean(own, axis=0))
+
+
+# ---------------------------------------------------------------- reliability and the latent space
+
+
+def test_reliability_has_confidence_below_and_accuracy_beside(full):
+    axes = figures.reliability(full.teachers, full.students).figure.axes
+    assert len(axes) == 6 and axes[0].get_xlabel() == "confidence" and axes[0].get_ylabel() == "accuracy"
+    runs = list(full.teachers.query("augmentation == 'cutmix'")["run"])
+    probs = np.concatenate([metrics.softmax(run.predictions["test_logits"]) for run in runs])
+    labels = np.concatenate([run.predictions["test_labels"] for run in runs])
+    (line,) = lines_in(axes[0], colour("cutmix"))
+    assert len(line) > 2
+    for confidence, accuracy in line:
+        low = np.ceil(confidence * 15 - 1e-9) / 15 - 1 / 15
+        own = (probs.max(axis=1) > low) & (probs.max(axis=1) <= low + 1 / 15)
+        assert confidence == pytest.approx(probs.max(axis=1)[own].mean())
+        assert accuracy == pytest.approx((probs.argmax(axis=1) == labels)[own].mean())
 
 
 def test_latent_maps_of_the_first_seed_and_their_silhouettes(full, digits):
     maps = figures.latent_maps(digits.teachers, seeds=(0, 1))
-    assert [one.arm for one in maps] == ["none", "cutmix"]
+    assert [one.augmentation for one in maps] == ["none", "cutmix"]
     assert all(plane.shape == (len(one.labels), 2) for one in maps for plane in one.planes)
     assert not np.allclose(maps[0].planes[0], maps[0].planes[1])
-    assert len(figures.latent_space(digits.teachers, maps).bytes()) < 150_000
-    assert "no two groups" in figures.silhouettes(digits.teachers, maps, "S.", "s")
+    picture = figures.latent_space(digits.teachers, maps)
+    assert len(picture.bytes()) < 150_000
+    assert set(figures.silhouettes(digits.teachers, maps)["of"]) == {"classes"}
+
     maps = figures.latent_maps(full.teachers[:1], seeds=(0,))
-    assert "Groups, t-SNE" in figures.silhouettes(full.teachers, maps, "S.", "s")
-    assert figures.class_order([1, 2, 3, 9]) == [1, 9, 3, 2]
-    assert figures.grouped(np.array([1, 9, 3, 2]), (1, 9, 3, 2)).tolist() == [0, 0, 1, 1]
+    found = figures.silhouettes(full.teachers, maps).groupby(["of", "space"])["silhouette"]
+    assert found.size().to_dict() == {
+        ("classes", "embedding"): 2, ("classes", "t-SNE"): 1, ("groups", "embedding"): 2, ("groups", "t-SNE"): 1,
+    }  # fmt: skip
+    assert found.mean()["classes", "embedding"] > found.mean()["groups", "embedding"]  # classes are what is planted
 
 
-def test_augmented_images_show_what_each_arm_does():
+def test_the_latent_space_names_classes_by_the_colour_of_their_points(full):
+    maps = figures.latent_maps(full.teachers[:1], seeds=(0,))
+    figure = figures.latent_space(full.teachers, maps).figure
+    points = figure.axes[0].collections[0]
+    (legend,) = figure.legends
+    assert {text.get_text() for text in legend.texts[:2]} == {"automobile", "truck"}  # group by group
+    shades = {text.get_text(): line.get_color() for text, line in zip(legend.texts, legend.legend_handles, strict=True)}
+    for label, plane, drawn, place in zip(
+        maps[0].labels, maps[0].planes[0], points.get_facecolors(), points.get_offsets(), strict=True
+    ):
+        assert to_rgb(shades[data.CIFAR10_CLASSES[label]]) == pytest.approx(tuple(drawn[:3]))
+        assert np.asarray(place) == pytest.approx(plane, rel=1e-5)
+
+
+# ---------------------------------------------------------------- augmented images
+
+
+def test_augmented_images_show_what_each_augmentation_does():
     loaded = data.load("digits")
-    arms = [(), ("crop_flip",), ("cutout",), ("mixup",), ("cutmix",), ("crop_flip", "cutmix")]
-    picture = figures.augmented_images("digits", arms)
-    shown = [place for place in picture.figure.axes if place.images]
-    assert len(shown) == len(arms)
-    plain, *others = [place.images[0].get_array() for place in shown]
+    shown = [(), ("crop_flip",), ("cutout",), ("mixup",), ("cutmix",), ("crop_flip", "cutmix")]
+    places = [place for place in figures.augmented_images("digits", shown).figure.axes if place.images]
+    assert len(places) == len(shown)
+    plain, *others = [place.images[0].get_array() for place in places]
     first = loaded.train.images[np.flatnonzero(loaded.train.labels == 0)[0]]
     assert (plain == first).all()  # not augmented, and back from normalising without a loss
     assert all((other != plain).any() for other in others)
-    assert "“1”" in shown[3].get_title() and "“1”" not in shown[2].get_title()
+    assert "“1”" in places[3].get_title() and "“1”" not in places[2].get_title()
+    assert places[4].get_title().startswith(augmentation_name("cutmix"))
 
 
 def test_figure_2_falls_back_on_the_digits_where_the_files_are_absent(tmp_path, monkeypatch):
     monkeypatch.setenv("KDLIB_DATA", str(tmp_path))
     assert figures.data_at_hand("cifar10") == "digits" and "not on this machine" in figures.which_images("cifar10")
     assert figures.data_at_hand("digits") == "digits" and figures.which_images("digits") is None
-    for name in (*data._FILES["cifar10"][:3], "cinic10-imagenet-sample.npz"):
-        (tmp_path / name).touch()
-    assert figures.data_at_hand("cifar10") == "cifar10"

@@ -10,6 +10,8 @@ import sys
 from html import unescape
 from pathlib import Path
 
+import jinja2
+import pandas as pd
 import pytest
 
 from kdlib import runs
@@ -23,6 +25,13 @@ def records(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "book" / "_ext"))
     monkeypatch.delenv("KDLIB_RUNS", raising=False)
     return importlib.import_module("run_records")
+
+
+def shown(records, folder, known) -> str:
+    """The page of a run, without what the book's theme puts around it."""
+    bare = jinja2.DictLoader({"page.html": "{% block body %}{% endblock %}"})
+    pages = jinja2.Environment(loader=jinja2.ChoiceLoader([jinja2.FileSystemLoader(records.TEMPLATES), bare]))
+    return pages.get_template("run_record.html").render(records.record(folder, known))
 
 
 @pytest.fixture
@@ -43,23 +52,23 @@ def test_marks_name_one_run_each():
 
 
 def test_a_record_holds_what_the_run_is_scored_and_came_from(records, student):
-    text = records.record(student, {})
+    text = shown(records, student, {})
     scores = json.loads((student / "metrics.json").read_text())
     for value in (scores["test"]["accuracy"], scores["test"]["nll"]):
         assert f">{value:.6g}<" in text  # all digits are in the file, which the page links to
     for value in scores["provenance"].values():
-        assert records.escaped(value) in text
+        assert str(value) in unescape(text)
     assert text.count("<polyline") == 2
     epochs = len((student / "history.csv").read_text().splitlines()) - 1
     assert text.split("<details>")[1].count("<tr") == epochs + 1
 
 
-def test_the_settings_of_a_record_are_python_that_makes_this_run(records, student):
-    text = records.record(student, {})
+def test_the_settings_of_a_record_are_python_that_makes_this_run(records, student, monkeypatch):
+    text = shown(records, student, {})
     code = unescape(re.search("<pre>(.*?)</pre>", text, re.DOTALL)[1])
     asked = []
-    exec(code.replace("import Recipe, Distilled, Supervised, ensure", "import Recipe, Distilled, Supervised"),
-         {"ensure": asked.extend})  # fmt: skip
+    monkeypatch.setattr(runs, "ensure", asked.extend)
+    exec(code, {})
     assert [runs.key(spec) for spec in asked] == [student.name]
 
 
@@ -71,21 +80,21 @@ def test_a_record_tells_what_its_student_needs_and_the_store_lacks(records, tmp_
     recipe = runs.Recipe(1, 256, 0.05, 5e-4, "float32")
     teacher = runs.Supervised("digits", "resnet18", 2, dataclasses.replace(recipe, epochs=epochs))
     spec = runs.Distilled("digits", teacher, "lenet", 64, recipe, augmentations)
-    told = records.needs(spec, tmp_path)
+    told = records.lacks(spec, tmp_path)
     assert says in told and bool(told) == bool(says)
     folder = tmp_path / runs.key(teacher)
     folder.mkdir()
     for name in ("train_logits.npy.xz", "weights.safetensors"):
         (folder / name).touch()
-    assert records.needs(spec, tmp_path) == records.needs(teacher, tmp_path) == ""
+    assert records.lacks(spec, tmp_path) == records.lacks(teacher, tmp_path) == ""
 
 
 def test_a_student_links_to_its_teacher_where_that_has_a_record(records, student):
     known = records.with_teachers({runs.mark(student.name): student})
     assert len(known) == 2
     (teacher,) = known.keys() - {runs.mark(student.name)}
-    assert f'href="{teacher}.html"' in records.record(student, known)
-    assert f'href="{teacher}.html"' not in records.record(student, {})
+    assert f'href="{teacher}.html"' in shown(records, student, known)
+    assert f'href="{teacher}.html"' not in shown(records, student, {})
 
 
 def test_another_store_comes_before_the_projects(records, student, tmp_path, monkeypatch):
@@ -126,3 +135,14 @@ def test_links_lead_to_pages_and_a_dead_one_is_an_error(student, tmp_path):
         assert done.returncode != 0 and "run:s0-00000000 leads nowhere" in done.stderr
     finally:
         shutil.rmtree(book)
+
+
+def test_a_history_of_held_out_images_is_drawn_where_there_is_one(records, student, tmp_path):
+    folder = tmp_path / student.name
+    shutil.copytree(student, folder)
+    history = pd.read_csv(folder / "history.csv")
+    for column, drawn in (("validation_loss", None), ("validation_accuracy", 0.25)):
+        history.assign(**{column: drawn}).to_csv(folder / "history.csv", index=False)
+        text = shown(records, folder, {})
+        assert ("Validation accuracy from 0.25 in the first epoch" in text) == (drawn is not None)
+        assert text.count("<polyline") == 2 + (drawn is not None)

@@ -1,7 +1,7 @@
 """What pages take from the code itself: its source, tables that it makes, and its documentation.
 
     ```{source-of} kdlib.distill.kd_loss      the code of a function or class, without its docstring
-    ```{made-by} kdlib.pages.parameters       the Markdown that a function without arguments returns
+    ```{made-by} kdlib.report.prose.parameters       the Markdown that a function without arguments returns
 
 `automodule` documents a module. Docstrings are prose with `code` in single backticks, indented listings and doctests;
 `as_rest` makes of them what Sphinx reads.

@@ -1,19 +1,18 @@
 """A page for each run that the book links to: what it is, what it scored, its history, where it comes from.
 
 A link `[0](run:s0-3fa9c1d2)` names a run by the end of its key and leads to `runs/s0-3fa9c1d2.html`. These pages are
-written from the run store at each build, with the run's own files beside them, and `runs/index.html` lists them. Runs
-are looked for in `KDLIB_RUNS` and then in the project's `runs/`. A link to a run that is in neither is a warning, an
-error under `-W`.
+made from the run store by `templates/` at each build, with the run's own files beside them; `runs/index.html` lists
+them. Runs are looked for in `KDLIB_RUNS` and then in the project's `runs/`. A link to a run that is in neither is a
+warning, an error under `-W`.
 """
 
-import html
 import json
 import os
 import pprint
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -21,13 +20,19 @@ from docutils import nodes
 from sphinx.util import logging
 
 PROJECT = next(up for up in Path(__file__).resolve().parents if (up / "kdlib").is_dir())
+TEMPLATES = Path(__file__).parent / "templates"
 FILES = ("spec.json", "metrics.json", "history.csv")
-PARTS = {"test": "Test images", "shifted": "Shifted test images", "human": "KL divergence from and to people's labels"}
+SPLITS = {"test": "Test images", "shifted": "Shifted test images", "human": "KL divergence from and to people's labels"}
+CURVES = {  # columns of a history that are drawn
+    "loss": "Training loss", "accuracy": "Training accuracy", "validation_loss": "Validation loss",
+    "validation_accuracy": "Validation accuracy",
+}  # fmt: skip
 log = logging.getLogger(__name__)
 
 
 def setup(app):
     sys.path.append(str(PROJECT))  # the package need not be installed for the book to be built
+    app.connect("config-inited", lambda app, config: config.templates_path.append(str(TEMPLATES)))
     app.connect("html-collect-pages", pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -40,9 +45,10 @@ def pages(app) -> Iterator[tuple[str, dict, str]]:
         target.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             shutil.copyfile(folder / name, target / name)
-        yield f"runs/{mark}", {"title": folder.name, "body": record(folder, folders)}, "page.html"
+        yield f"runs/{mark}", record(folder, folders), "run_record.html"
     if folders:
-        yield "runs/index", {"title": "Runs", "body": index(folders)}, "page.html"
+        rows = [(mark, at.name, read(at, "metrics.json")["test"]["accuracy"]) for mark, at in folders.items()]
+        yield "runs/index", {"title": "Runs", "runs": rows}, "run_index.html"
 
 
 # ---------------------------------------------------------------- which runs
@@ -97,111 +103,72 @@ def read(folder: Path, name: str) -> dict:
 # ---------------------------------------------------------------- what their pages hold
 
 
-def record(folder: Path, known: dict[str, Path]) -> str:
-    """One run as HTML."""
+def record(folder: Path, known: dict[str, Path]) -> dict:
+    """What `run_record.html` shows of one run; `known` are the runs that have a page, by the ends of their keys."""
     from kdlib import runs
+    from kdlib.results.names import test_set_name
 
     spec, scores = runs.from_canonical(read(folder, "spec.json")), read(folder, "metrics.json")
-    mark, history = runs.mark(folder.name), pd.read_csv(folder / "history.csv")
-    parts = [f"<h1>{escaped(folder.name)}</h1>", f"<p>{what(spec, known)}</p>"]
-    parts += ["<h2>Scores</h2>"]
-    for part, title in PARTS.items():
-        if part in scores:
-            found = scores[part].items()
-            numbers = {name: f"{value:.6g}" for name, value in found if isinstance(value, int | float)}
-            parts.append(table(numbers.items(), title))
-    parts += ["<h2>Provenance</h2>", table(scores["provenance"].items(), "Where, when and with what it was made")]
-    parts += ["<h2>Settings</h2>", "<p>This makes the run where the store does not hold it yet:</p>", code(spec)]
-    command = f"<code>python -m kdlib again {escaped(folder.name)}</code>"
-    parts.append(f"<p>Train it again beside the store, and compare: {command}{needs(spec, folder.parent)}.</p>")
-    if len(history):
-        parts += ["<h2>History</h2>", *(curve(history, column) for column in ("loss", "accuracy")), epochs(history)]
-    files = ", ".join(f'<a href="{mark}/{name}">{name}</a>' for name in FILES)
-    parts += ["<h2>Files</h2>", f"<p>{files}. Its predictions are in the folder <code>{escaped(folder.name)}</code> of "
-              'the run store. <a href="index.html">All runs of this book</a>.</p>']  # fmt: skip
-    return "\n".join(parts)
+    history, teacher = pd.read_csv(folder / "history.csv"), getattr(spec, "teacher", None)
+    page = runs.mark(runs.key(teacher)) if teacher else None
+    return {
+        "title": folder.name,
+        "mark": runs.mark(folder.name),
+        "network": network(spec),
+        "data": test_set_name(spec.dataset, "test"),
+        "seed": spec.seed,
+        "teacher": network(teacher) if teacher else None,
+        "teacher_page": page if page in known else None,
+        "scores": [(title, numbers(scores[split])) for split, title in SPLITS.items() if split in scores],
+        "provenance": list(scores["provenance"].items()),
+        "code": code(spec),
+        "lacks": lacks(spec, folder.parent),
+        "curves": [curve(history[name], title) for name, title in CURVES.items() if has(history, name)],
+        "columns": list(history),
+        "epochs": history.to_numpy().tolist(),
+        "files": FILES,
+    }
 
 
-def what(spec, known: dict[str, Path]) -> str:
-    """A run in a sentence."""
-    from kdlib import augment, runs, tables
+def network(spec) -> str:
+    """A network in words: its size, where it has several, and what was done to its images."""
+    from kdlib.results.names import BASELINE, augmentation_name, network_name
 
-    def network(one) -> str:
-        images = tables.arm_name(augment.label(one.augmentations))
-        made = "never trained" if one.recipe.epochs == 0 else f"augmentation: {images}"
-        return escaped(f"{tables.sized_name(one)} ({made})")
-
-    data = escaped(tables.name_of_test_set(spec.dataset, "test"))
-    if isinstance(spec, runs.Supervised):
-        return f"{network(spec)} trained on the labels of {data}, with seed {spec.seed}."
-    mark = runs.mark(runs.key(spec.teacher))
-    teacher = f'<a href="{mark}.html">{network(spec.teacher)}</a>' if mark in known else network(spec.teacher)
-    return f"{network(spec)} distilled on {data} from {teacher}, with seed {spec.seed}."
+    size = "" if spec.model == "lenet" else f" of width {spec.width}"
+    images = augmentation_name("+".join(spec.augmentations) or BASELINE)
+    made = "never trained" if spec.recipe.epochs == 0 else f"augmentation: {images}"
+    return f"{network_name(spec.model)}{size} ({made})"
 
 
-def needs(spec, store: Path) -> str:
-    """Words on what a student is taught by, where the store does not hold it."""
-    from kdlib import runs
-
-    file = runs.taught_from(spec) if isinstance(spec, runs.Distilled) else None
-    if file is None or (store / runs.key(spec.teacher) / file).is_file():
-        return ""
-    what = {runs.TRAIN_LOGITS: "logits on the training images", runs.WEIGHTS: "weights"}[file]
-    return f". This needs its teacher's {what}, which are not kept with these runs"
+def numbers(scores: dict) -> list[tuple[str, str]]:
+    return [(name, f"{value:.6g}") for name, value in scores.items() if isinstance(value, int | float)]
 
 
 def code(spec) -> str:
     """The Python that makes a run."""
-    text = (
-        "from kdlib.runs import Recipe, Distilled, Supervised, ensure\n\n"
-        f"ensure([\n{textwrap.indent(pprint.pformat(spec, width=88), '    ')},\n])"
-    )
-    return f"<pre>{escaped(text)}</pre>"
+    parts = (spec, spec.recipe, getattr(spec, "teacher", spec))
+    names = ", ".join(sorted({type(part).__name__ for part in parts}))
+    made = textwrap.indent(pprint.pformat(spec, width=88), "    ")
+    return f"from kdlib.runs import {names}, ensure\n\nensure([\n{made},\n])"
 
 
-def table(rows: Iterable[tuple[str, object]], caption: str) -> str:
-    body = "".join(f"<tr><th scope='row'>{escaped(name)}</th><td>{escaped(value)}</td></tr>" for name, value in rows)
-    return framed(body, caption)
+def lacks(spec, store: Path) -> str:
+    """What a student is taught by, where the store does not hold it; else nothing."""
+    from kdlib import runs
+
+    file = runs.taught_from(spec) if getattr(spec, "teacher", None) else None
+    if file is None or (store / runs.key(spec.teacher) / file).is_file():
+        return ""
+    return {runs.TRAIN_LOGITS: "logits on the training images", runs.WEIGHTS: "weights"}[file]
 
 
-def framed(body: str, caption: str) -> str:
-    """Rows as a table that scrolls within itself where it is wider than the page."""
-    return (
-        "<div class='pst-scrollable-table-container'><table class='table record'>"
-        f"<caption>{escaped(caption)}</caption><tbody>{body}</tbody></table></div>"
-    )
+def has(history: pd.DataFrame, column: str) -> bool:
+    return column in history and len(history) > 0 and bool(history[column].notna().all())
 
 
-def curve(history: pd.DataFrame, column: str) -> str:
-    """A column of the history against the epoch, as a small line drawing in the colour of the text."""
-    values = history[column].to_numpy()
-    low, high = values.min(), values.max()
-    height = (high - low) or 1.0
+def curve(values: pd.Series, title: str) -> dict:
+    """A column of the history against the epoch, as the points of a line in a box of 300 x 68."""
+    height = (values.max() - values.min()) or 1.0
     step = 300 / max(len(values) - 1, 1)
-    points = " ".join(f"{step * i:.1f},{64 - 60 * (value - low) / height:.1f}" for i, value in enumerate(values))
-    said = f"Training {column} from {values[0]:.4g} in the first epoch to {values[-1]:.4g} in the last"
-    return (
-        f"<figure class='curve'><figcaption>{said}</figcaption>"
-        f"<svg viewBox='0 0 300 68' role='img' aria-label='{said}'>"
-        f"<polyline points='{points}' fill='none' stroke='currentColor' stroke-width='1.5'/></svg></figure>"
-    )
-
-
-def epochs(history: pd.DataFrame) -> str:
-    text = history.to_html(index=False, border=0, float_format="{:.5g}".format)
-    return f"<details><summary>Every epoch</summary>{text}</details>"
-
-
-def index(folders: dict[str, Path]) -> str:
-    """The list of all runs as HTML."""
-    rows = "".join(
-        f"<tr><th scope='row'><a href='{mark}.html'>{escaped(folder.name)}</a></th>"
-        f"<td>{read(folder, 'metrics.json')['test']['accuracy']:.4f}</td></tr>"
-        for mark, folder in folders.items()
-    )
-    said = f"<h1>Runs</h1><p>The {len(folders)} runs that this book's tables link to, and their teachers.</p>"
-    return said + framed(rows, "Accuracy on the test images")
-
-
-def escaped(value: object) -> str:
-    return html.escape(str(value))
+    points = (f"{step * i:.1f},{64 - 60 * (value - values.min()) / height:.1f}" for i, value in enumerate(values))
+    return {"title": title, "first": values.iloc[0], "last": values.iloc[-1], "points": " ".join(points)}

@@ -272,6 +272,7 @@ def fidelity(teachers: Mapping, temperature: float) -> tuple[Measure, ...]:
     that learned from the same labels.
     """
     baselines = {spec.seed: run for spec, run in teachers.items() if not spec.augmentations}
+    first = next(iter(baselines.values()), None)  # beside a control whose seed no teacher has
 
     def pair(run: Run, split: str) -> tuple[np.ndarray, np.ndarray]:
         of_seed = baselines.get(run.spec.seed, baselines[min(baselines)])

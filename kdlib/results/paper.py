@@ -100,6 +100,11 @@ def value(table: int, augmentation: str, network: str, test_set: str, metric: st
     return float(_printed()[table, *wanted])
 
 
+def column(table: int, metric: str, test_set: str = "cifar10", network: str = "teacher") -> pd.Series:
+    """A column of a table, by augmentation."""
+    return pd.Series({one: value(table, one, network, test_set, metric) for one in _table(table)[0]})
+
+
 @functools.cache
 def half_a_digit(table: int) -> float:
     """By how much the numbers of a table may be rounded.

@@ -42,8 +42,9 @@ from papermill.exceptions import PapermillExecutionError
 
 from kdlib import KdlibError, runs, study
 from kdlib.runs import Run
+from kdlib.runs.make import SMALL_DATASETS
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 # papermill warns of parameters as unknown whose annotation it can't read; unknown ones are refused here before.
 logging.getLogger("papermill").setLevel(logging.ERROR)
 KERNEL = "python3"  # of the environment that this runs in, whatever kernel a notebook was last opened with
@@ -223,7 +224,7 @@ def colleague(profile: str, chosen: list[Chapter], overrides: dict[str, Any]) ->
     """
     experiments = list(dict.fromkeys(name for chapter in chosen for name in chapter.experiments))
     asked = [study.settings(name, profile, **overrides) for name in experiments]
-    if not asked or not all(s.device == "cpu" and s.dataset in runs.SMALL_DATASETS for s in asked):
+    if not asked or not all(s.device == "cpu" and s.dataset in SMALL_DATASETS for s in asked):
         yield
         return
     command = [sys.executable, "-m", "kdlib", "run", "--profile", profile]

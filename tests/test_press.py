@@ -12,7 +12,8 @@ import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from kdlib import __main__ as cli
-from kdlib import report, study
+from kdlib import study
+from kdlib.report import press
 
 PARAMETERS = 'profile = "demo"\nseeds: list[int] | None = None  # one repetition each'
 SHOWS = "print('seeds', seeds)"
@@ -39,7 +40,7 @@ def project(tmp_path, monkeypatch):
     (root / "book" / "intro.md").write_text("# Tiny\n\n{doc}`01_first` and {doc}`02_second`\n")
     write_notebook(root / "notebooks" / "01_first.ipynb")
     write_notebook(root / "notebooks" / "02_second.ipynb", "print(profile)", 'profile = "demo"')
-    monkeypatch.setattr(report, "ROOT", root)
+    monkeypatch.setattr(press, "ROOT", root)
     monkeypatch.setattr(study, "CHAPTERS", {"first": lambda settings: [], "second": lambda settings: []})
     monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "runs"))
     return root
@@ -54,7 +55,7 @@ def quick(monkeypatch):
         page.parent.mkdir(parents=True)
         page.write_text(f"strict: {strict}")
 
-    monkeypatch.setattr(report, "build_pages", build_pages)
+    monkeypatch.setattr(press, "build_pages", build_pages)
 
 
 def files(folder: Path) -> dict[Path, bytes]:
@@ -101,40 +102,40 @@ def test_a_project_that_is_damaged_is_refused(damage, project):
         for path in (project / "notebooks").iterdir():
             path.unlink()
     before = files(project)
-    with pytest.raises(report.ReportError):
-        report.build("demo", None, {})
+    with pytest.raises(press.ReportError):
+        press.build("demo", None, {})
     assert files(project) == before
 
 
 def test_declared_names_are_those_the_parameters_cell_assigns(tmp_path):
     parameters = "profile = 'demo'\nseeds: list | None = None\nbatch_size: int\n# temperature = 1\nprint(profile)"
     write_notebook(tmp_path / "n" / "01_x.ipynb", "kd_weight = 1", parameters)
-    chapter = report.read_chapter(tmp_path / "n" / "01_x.ipynb")
+    chapter = press.read_chapter(tmp_path / "n" / "01_x.ipynb")
     assert (chapter.name, chapter.title) == ("x", "Title of 01_x")
     assert chapter.parameters == {"profile", "seeds", "batch_size"}
 
 
 def test_a_notebook_gets_what_it_declares(project):
-    first, second = report.find_chapters().values()
+    first, second = press.find_chapters().values()
     overrides = {"seeds": [1]}
-    assert report.checked_parameters(first, "cpu", overrides) == {"profile": "cpu", "seeds": [1]}
-    assert report.checked_parameters(second, "cpu", overrides) == {"profile": "cpu"}
+    assert press.checked_parameters(first, "cpu", overrides) == {"profile": "cpu", "seeds": [1]}
+    assert press.checked_parameters(second, "cpu", overrides) == {"profile": "cpu"}
 
 
 def test_a_chapter_without_experiments_draws_on_all(project):
     write_notebook(project / "notebooks" / "03_third.ipynb")
-    first, _, third = report.find_chapters().values()
+    first, _, third = press.find_chapters().values()
     assert first.experiments == ["first"]
     assert third.experiments == ["first", "second"]
 
 
 def test_editions_with_other_parameters_have_other_folders():
-    one, other = report.edition("demo", {"seeds": [0]}), report.edition("demo", {"seeds": [1]})
-    assert len({"demo", report.edition("demo", {}), one, other}) == 3
+    one, other = press.edition("demo", {"seeds": [0]}), press.edition("demo", {"seeds": [1]})
+    assert len({"demo", press.edition("demo", {}), one, other}) == 3
 
 
 def test_the_command_can_be_pasted():
-    command = report.as_command("cpu", ["students"], {"seeds": [0, 1], "device": "cpu", "temperature": 4})
+    command = press.as_command("cpu", ["students"], {"seeds": [0, 1], "device": "cpu", "temperature": 4})
     assert command == (
         "python -m kdlib report --profile cpu --chapter students --set 'seeds=[0, 1]' --set device=cpu "
         "--set temperature=4"
@@ -145,7 +146,7 @@ def test_the_command_can_be_pasted():
     ("seconds", "text"), [(42.4, "42 s"), (3599.6, "1 h 0 min"), (150, "2 min 30 s"), (7380, "2 h 3 min")]
 )
 def test_a_length_of_time_in_words(seconds, text):
-    assert report.duration(seconds) == text
+    assert press.duration(seconds) == text
 
 
 def test_a_page_foot_says_where_the_runs_come_from_once_each():
@@ -156,19 +157,19 @@ def test_a_page_foot_says_where_the_runs_come_from_once_each():
         )
 
     found = [made("a", "mnist", "a GPU", 60.2), made("b", "cifar10", "a CPU", 30.0), made("a", "mnist", "a GPU", 60.2)]
-    assert report.page_foot("paper", report.origin(found), "python -m kdlib report") == (
+    assert press.page_foot("paper", press.origin(found), "python -m kdlib report") == (
         "*Edition `paper`; data: cifar10, mnist; 2 networks trained on: a CPU, a GPU; "
         "training time in all: 1 min 30 s; "
         "trained at commit: abc123; made by `python -m kdlib report`.*"
     )
-    assert report.page_foot("paper", report.origin([]), "x") == "*Edition `paper`; made by `x`.*"
+    assert press.page_foot("paper", press.origin([]), "x") == "*Edition `paper`; made by `x`.*"
 
 
 # --- executing and building ---
 
 
 def test_a_report_from_notebooks_to_pages(project):
-    page = report.build("demo", None, {"seeds": [4, 5]})
+    page = press.build("demo", None, {"seeds": [4, 5]})
     folder = page.parents[3]
     assert folder.parent == project / "_build" / "report"
     assert page.name == "index.html" and page.is_file()
@@ -190,7 +191,7 @@ def test_a_report_from_notebooks_to_pages(project):
 
 
 def test_a_notebook_that_fails_leaves_the_last_good_report(project, quick, capsys):
-    page = report.build("demo", ["first"], {})
+    page = press.build("demo", ["first"], {})
     before = files(page.parents[2])
     write_notebook(project / "notebooks" / "01_first.ipynb", "print('begun')\nraise ValueError('a\\nb')")
     assert cli.main(["report", "--chapter", "first", "--publish"]) == 2
@@ -209,51 +210,51 @@ def test_no_notebook_is_begun_once_another_has_failed(tmp_path, monkeypatch):
         begun.append(chapter.name)
         if chapter.name == "second":
             failed.set()
-            raise report.ReportError("second failed")
+            raise press.ReportError("second failed")
         assert failed.wait(10)
         time.sleep(0.2)  # for the failure to have been noted
 
-    monkeypatch.setattr(report, "execute", execute)
+    monkeypatch.setattr(press, "execute", execute)
     chapters = [SimpleNamespace(name=name, source=Path(f"{name}.ipynb")) for name in ("first", "second", "third")]
     named = {one.name: {} for one in chapters}
-    with pytest.raises(report.ReportError, match="second failed"):
-        report.execute_all(chapters, named, tmp_path, named)
+    with pytest.raises(press.ReportError, match="second failed"):
+        press.execute_all(chapters, named, tmp_path, named)
     assert sorted(begun) == ["first", "second"]
 
 
 def test_pages_that_can_not_be_built_leave_the_last_good_report(project, tmp_path, monkeypatch):
     book = tmp_path / "edition" / "making"
-    report.stage(book, tmp_path / "none", [])
-    report.write_config(book, "")
+    press.stage(book, tmp_path / "none", [])
+    press.write_config(book, "")
     (book / "intro.md").write_text("# Tiny\n\n{doc}`99_gone`\n")
-    with pytest.raises(report.ReportError, match="99_gone"):
-        report.build_pages(book, strict=True)
+    with pytest.raises(press.ReportError, match="99_gone"):
+        press.build_pages(book, strict=True)
 
 
 def test_chapters_of_an_edition_are_kept_and_those_never_made_say_so(project, quick):
-    page = report.build("demo", ["second"], {})
+    page = press.build("demo", ["second"], {})
     assert page.read_text() == "strict: False"
     book = page.parents[2]
     assert "has not been made" in (book / "01_first.md").read_text()
     assert (book / "01_first.md").read_text().startswith("# Title of 01_first\n")
     assert "which has {doc}`02_second`." in (book / "01_first.md").read_text()
-    page = report.build("demo", ["first"], {})
+    page = press.build("demo", ["first"], {})
     assert page.read_text() == "strict: True"
     assert {path.name for path in book.glob("0*")} == {"01_first.ipynb", "02_second.ipynb"}
 
 
 def test_publish_puts_executed_notebooks_into_the_book(project, quick):
-    report.build("demo", ["second"], {}, publish=True)
+    press.build("demo", ["second"], {}, publish=True)
     assert text_of(project / "book" / "02_second.ipynb") == "demo\n"
     assert not (project / "book" / "01_first.ipynb").exists()
     once = (project / "book" / "02_second.ipynb").read_bytes()
-    report.build("demo", ["second"], {}, publish=True)
+    press.build("demo", ["second"], {}, publish=True)
     assert (project / "book" / "02_second.ipynb").read_bytes() == once
 
 
 def test_what_cells_write_to_stderr_is_for_the_terminal(project, quick, capsys):
     write_notebook(project / "notebooks" / "02_second.ipynb", "import warnings\nwarnings.warn('careful')\nprint('x')")
-    page = report.build("demo", ["second"], {})
+    page = press.build("demo", ["second"], {})
     assert text_of(page.parents[2] / "02_second.ipynb") == "x\n"
     assert "careful" in capsys.readouterr().err
 
@@ -262,13 +263,13 @@ def test_what_cells_write_to_stderr_is_for_the_terminal(project, quick, capsys):
 
 
 def test_published_notebooks_hold_no_errors():
-    for path in (report.ROOT / "book").glob("[0-9]*.ipynb"):
+    for path in (press.ROOT / "book").glob("[0-9]*.ipynb"):
         cells = nbformat.read(path, as_version=4).cells
         outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
         assert not [output for output in outputs if output.output_type == "error"], path.name
 
 
 def test_every_chapter_is_listed_in_the_table_of_contents():
-    listed = report.toc_entries(report.ROOT / "book" / "_toc.yml")
-    for path in (report.ROOT / "notebooks").glob("[0-9]*.ipynb"):
+    listed = press.toc_entries(press.ROOT / "book" / "_toc.yml")
+    for path in (press.ROOT / "notebooks").glob("[0-9]*.ipynb"):
         assert path.stem in listed

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kdlib import augment, distill, pages, study
+from kdlib import augment, distill, study
+from kdlib.report import prose
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
@@ -23,7 +24,7 @@ def rows(table: str) -> list[list[str]]:
 
 
 def test_every_parameter_is_in_the_table_with_what_each_profile_has():
-    header, _, *lines = rows(pages.parameters())
+    header, _, *lines = rows(prose.parameters())
     by_name = {re.search(r"`(\w+)`", line[0])[1]: line for line in lines}
     assert set(by_name) == set(study.PARAMETERS)
     for profile in study.PROFILES:
@@ -35,42 +36,42 @@ def test_every_parameter_is_in_the_table_with_what_each_profile_has():
 
 
 def test_types_are_those_that_the_converters_tell():
-    _, _, *lines = rows(pages.parameters())
+    _, _, *lines = rows(prose.parameters())
     told = {re.search(r"`(\w+)`", line[0])[1]: line[2] for line in lines}
-    assert told["kd_weight"] == "number from 0 to 1" and told["temperature"] == "number above 0"
+    assert told["kd_weight"] == "number from 0 to 1" and told["temperature"] == "number above 0 to 1000"
     assert told["seeds"] == "list of: whole number from 0" and told["profile"] == "demo, cpu, paper"
 
 
 def test_kinds_have_a_colour_each():
     css = (ROOT / "book" / "_static" / "book.css").read_text()
     for kind in study.KINDS:
-        assert f".kind-{kind}::before" in css and f".kind-{kind}}}" in pages.parameters()
+        assert f".kind-{kind}::before" in css and f".kind-{kind}}}" in prose.parameters()
     assert {about["kind"] for about in study.PARAMETERS.values()} == set(study.KINDS)
 
 
 def test_exceptions_name_every_chapter_with_values_of_its_own():
-    told = pages.exceptions()
+    told = prose.exceptions()
     for profile in study.PROFILES:
         for chapter, own in yaml.safe_load(study.profile_text(profile))["chapters"].items():
             line = next(line for line in told.splitlines() if line.startswith(f"- `{profile}`, chapter *{chapter}*"))
-            assert all(f"`{name}` {pages.as_yaml(value)}" in line for name, value in own.items())
+            assert all(f"`{name}` {prose.as_yaml(value)}" in line for name, value in own.items())
 
 
 def test_costs_are_what_was_measured_and_what_was_not_is_not_run(tmp_path, monkeypatch):
     monkeypatch.setenv("KDLIB_RUNS", str(tmp_path))
-    measured = {"demo": dict(time="T", memory="M", disk="D", how="H", seconds=1.0)}
+    measured = {"demo": dict(memory="M", disk="D", how="H", seconds=90.0)}
     (tmp_path / "costs.json").write_text(json.dumps(measured))
-    monkeypatch.setattr(pages, "COSTS", tmp_path / "costs.json")
-    _, _, demo, cpu, paper = rows(pages.costs())
-    assert demo[2:] == ["T", "M", "D", "H"] and int(demo[1]) > 50
+    monkeypatch.setattr(prose, "COSTS", tmp_path / "costs.json")
+    _, _, demo, cpu, paper = rows(prose.costs())
+    assert demo[2:] == ["90 seconds", "M", "D", "H"] and int(demo[1]) > 50
     assert cpu[2] == paper[2] == "not run"
 
 
 def test_without_runs_the_data_pages_say_not_run(tmp_path, monkeypatch):
     monkeypatch.setenv("KDLIB_RUNS", str(tmp_path))
-    pages.published.cache_clear()
-    assert "not run" in pages.datasets() and "not run" in pages.sampling()
-    pages.published.cache_clear()
+    prose.published.cache_clear()
+    assert "not run" in prose.datasets() and "not run" in prose.sampling()
+    prose.published.cache_clear()
 
 
 def test_the_code_on_a_page_is_the_code_without_its_docstring():

@@ -11,10 +11,12 @@ import numpy as np
 import yaml
 
 from kdlib import runs, study
+from kdlib.report.markdown import MISSING, numbered
+from kdlib.results.claims import NOT_RUN
+from kdlib.results.names import listing, test_set_name
 from kdlib.runs import Run
-from kdlib.tables import MISSING, NOT_RUN, directive, listing, name_of_test_set
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 COSTS = ROOT / "book" / "costs.json"  # written by benchmarks/costs.py
 AGAIN = ROOT / "book" / "again.json"  # written by python -m kdlib again --json
 ALL_CINIC = 70_000  # images of CINIC-10's ImageNet part in its test fold
@@ -36,7 +38,7 @@ def parameters() -> str:
         label = f"[`{name}`]{{.kind .kind-{about['kind']}}}"
         lines.append([label, about["meaning"], about["convert"].expects, default])
     caption = "Parameters of the chapters, and the value of each in every profile where it is not set."
-    return f"{legend}\n\n{directive(lines, caption, 'tab-parameters')}"
+    return f"{legend}\n\n{numbered(lines, caption, 'tab-parameters')}"
 
 
 def exceptions() -> str:
@@ -56,7 +58,7 @@ def networks() -> str:
     for profile in study.PROFILES:
         for model, own in yaml.safe_load(study.profile_text(profile))["networks"].items():
             lines.append([f"`{profile}`", f"`{model}`", *(as_yaml(own.get(name)) for name in names)])
-    return directive(lines, "Networks of each profile, from `kdlib/profiles/`.", "tab-networks")
+    return numbered(lines, "Networks of each profile, from `kdlib/profiles/`.", "tab-networks")
 
 
 def as_yaml(value: Any) -> str:
@@ -80,7 +82,7 @@ def costs() -> str:
         row = [f"`{profile}`", str(len(specs))]
         if profile in measured:
             found = measured[profile]
-            row += [found["time"], found["memory"], found["disk"], found["how"]]
+            row += [shown_time(found["seconds"]), found["memory"], found["disk"], found["how"]]
         elif there:
             devices = Counter(run.metrics["provenance"]["device"] for run in there)
             seconds = sum(run.metrics["provenance"]["seconds"] for run in there)
@@ -93,7 +95,7 @@ def costs() -> str:
         else:
             row += [NOT_RUN] * 3 + [MISSING]
         lines.append(row)
-    return directive(lines, "What a profile takes; the last column says what was measured.", "tab-costs")
+    return numbered(lines, "What a profile takes; the last column says what was measured.", "tab-costs")
 
 
 costs.reads = (COSTS,)
@@ -104,8 +106,8 @@ def all_specs(profile: str, **overrides: Any) -> Iterable[runs.Spec]:
     for chapter in study.CHAPTERS:
         for spec in study.CHAPTERS[chapter](study.settings(chapter, profile, **overrides)):
             yield spec
-            if isinstance(spec, runs.Distilled):
-                yield spec.teacher
+            if teacher := getattr(spec, "teacher", None):
+                yield teacher
 
 
 def shown_time(seconds: float) -> str:
@@ -133,7 +135,7 @@ def made_again() -> str:
             f"`{one['key']}`", one["device_then"], one["device_now"], f"{one['agreement']:.1%}",
             f"{one['accuracy_then']:.4f}", f"{one['accuracy_now']:.4f}", "yes" if one["identical"] else "no",
         ])  # fmt: skip
-    return directive(lines, "Stored runs trained again, on the test images.", "tab-again")
+    return numbered(lines, "Stored runs trained again, on the test images.", "tab-again")
 
 
 made_again.reads = (AGAIN,)
@@ -158,8 +160,8 @@ def datasets() -> str:
         return f"Networks of the `paper` profile: {NOT_RUN}."
     lines = [["Data set", "Runs", "Shifted test set", "sha256 over all arrays"], [":---", "---:", ":---", ":---"]]
     for (dataset, checksum, shifted), count in sorted(found.items(), key=str):
-        lines.append([name_of_test_set(dataset, "test"), str(count), shifted or MISSING, f"`{checksum}`"])
-    return directive(lines, "Data that the stored runs of the `paper` profile were made with.", "tab-datasets")
+        lines.append([test_set_name(dataset, "test"), str(count), shifted or MISSING, f"`{checksum}`"])
+    return numbered(lines, "Data that the stored runs of the `paper` profile were made with.", "tab-datasets")
 
 
 def sampling() -> str:

@@ -1,0 +1,1 @@
+"""What the numbers become: tables, figures, verdicts, pages and the book."""

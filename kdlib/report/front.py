@@ -1,0 +1,123 @@
+"""The front page: the answer to the paper's question in two sentences, and how long the students behind it trained.
+
+The sentences were written by a person, one for each outcome that the headline can have; which of them stands on the
+page, and with which numbers, the runs decide (`kdlib.results.claims`).
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from kdlib import budgets, runs
+from kdlib.report.figures import LONG, budget_curve
+from kdlib.report.markdown import Markdown, number
+from kdlib.report.style import Picture
+from kdlib.results.claims import AGAINST, FOR, NIL, NOT_RUN, Finding, Judgement
+from kdlib.results.frame import frame
+from kdlib.results.names import LOSSES, network_name
+from kdlib.study import Settings
+
+HEADLINE = 4  # the claim that the paper's abstract makes of mixed samples
+SUPPORTED, SMALLER, NO_EFFECT, CONTRADICTED, UNDECIDED = (
+    "supported", "smaller than the paper's", "no effect", "contradicted", "undecided",
+)  # fmt: skip
+ANSWERS = {  # {size} and {paper} are points without a sign, {gap} is a difference with one
+    SUPPORTED: "Yes: {networks} that learn from a teacher trained on mixed images (MixUp, CutMix) are less accurate "
+    "than those that learn from a teacher trained on plain images, by {size} points {interval}, where the paper has "
+    "{paper}.",
+    SMALLER: "Yes, but by less than the paper says: {networks} that learn from a teacher trained on mixed images "
+    "(MixUp, CutMix) are less accurate than those that learn from a teacher trained on plain images, by {size} points "
+    "{interval}, which excludes the paper's {paper}.",
+    NO_EFFECT: "No: {networks} that learn from a teacher trained on mixed images (MixUp, CutMix) are as accurate as "
+    "those that learn from a teacher trained on plain images, to within half a point: the difference is {gap} points "
+    "{interval}, where the paper has −{paper}.",
+    CONTRADICTED: "No, the opposite: {networks} that learn from a teacher trained on mixed images (MixUp, CutMix) are "
+    "more accurate than those that learn from a teacher trained on plain images, by {size} points {interval}, where "
+    "the paper has them {paper} points behind.",
+    UNDECIDED: "We can't tell whether {networks} that learn from a teacher trained on mixed images (MixUp, CutMix) are "
+    "less accurate than those that learn from a teacher trained on plain images: the difference is {gap} points "
+    "{interval}, where the paper has −{paper}.",
+}
+SAME = "Long training ends with the same answer: there the difference is {gap} points {interval}."
+INSTEAD = {  # of the long training, where it ends otherwise
+    SUPPORTED: "After long training the students of mixed images' teachers are less accurate, by {size} points "
+    "{interval}, as the paper has it.",
+    SMALLER: "After long training the students of mixed images' teachers are less accurate, by {size} points "
+    "{interval}, which is less than the paper has.",
+    NO_EFFECT: "After long training there is no such difference: it is {gap} points {interval}, within half a point.",
+    CONTRADICTED: "After long training the students of mixed images' teachers are more accurate, by {size} points "
+    "{interval}.",
+    UNDECIDED: "After long training it can't be told: the difference is {gap} points {interval}.",
+}
+ONE_LENGTH = "Students were trained for one length only, so that whether the answer depends on it is not known."
+NO_ANSWER = "The students that would answer this have not been trained."
+CAUTIONS = {  # what an edition can't say, before anything else; nothing of the full study
+    "demo": "This is the edition `demo`: narrow networks on small images of digits. It shows the study at work and "
+    "says nothing of the paper's claims, whatever the figures and the table below may look like.",
+    "cpu": "This is the edition `cpu`: its networks are reduced in width and in length of training, and what it finds "
+    "is of these networks and not of the paper's.",
+}
+
+
+def answer(profile: str, judgements: Sequence[Judgement]) -> Markdown:
+    """What the edition can't say, then the answer under the chosen budget, and that under the long one."""
+    found = headline(judgements)
+    if not found:
+        said = NO_ANSWER
+    else:
+        (_, first), *others = sorted(found.items(), key=lambda item: item[0] == LONG)
+        said = f"{told(ANSWERS[outcome(first)], first)} {second(first, others[0][1]) if others else ONE_LENGTH}"
+    if profile in CAUTIONS:
+        said = f":::{{admonition}} An edition with limits\n:class: warning\n{CAUTIONS[profile]}\n:::\n\n{said}"
+    return Markdown(said)
+
+
+def headline(judgements: Sequence[Judgement]) -> dict[str, Finding]:
+    """The headline's primary effect under the formula's loss, by budget: the mean of MixUp and CutMix less none."""
+    loss = next(iter(LOSSES))
+    cases = [case for case in judgements if case.claim.id == HEADLINE and case.loss == loss]
+    return {case.budget: case.primary for case in cases if case.primary.says != NOT_RUN}
+
+
+def outcome(effect: Finding) -> str:
+    """Which of the outcomes an effect is; the paper's is a loss."""
+    smaller = effect.excluded and abs(effect.estimate) < abs(effect.effect.printed())
+    return {FOR: SMALLER if smaller else SUPPORTED, NIL: NO_EFFECT, AGAINST: CONTRADICTED}.get(effect.says, UNDECIDED)
+
+
+def second(first: Finding, long: Finding) -> str:
+    same = outcome(first) == outcome(long)
+    return told(SAME if same else INSTEAD[outcome(long)], long)
+
+
+def told(text: str, effect: Finding) -> str:
+    """A sentence with the numbers of an effect, in points."""
+    one_seed = "(from one teacher each, so that chance can't be told from an effect)"
+    interval = f"(95 % interval {points(effect.low)} to {points(effect.high)})"
+    return text.format(
+        networks=f"small networks ({network_name(effect.effect.columns[0].network)})",
+        size=number(100 * abs(effect.estimate), 1),
+        gap=points(effect.estimate),
+        paper=number(100 * abs(effect.effect.printed()), 1),
+        interval=one_seed if np.isnan(effect.low) else interval,
+    )
+
+
+def points(difference: float) -> str:
+    return number(100 * difference, 1, "+")
+
+
+# ---------------------------------------------------------------- how long students train
+
+
+def length(settings: Settings) -> Picture | Markdown:
+    """What students reach on images held out, by the length of their training; words where no length was tried."""
+    specs = []
+    for network, group, loss in itertools.product(settings.students, budgets.LEARNERS, settings.reductions):
+        if chosen := settings.networks[network].get("chosen"):
+            rates = chosen["peak_lr"], chosen["clip_norm"]
+            for epochs in budgets.LADDER:
+                specs += budgets.length_trials(settings, network, group, loss, *rates, epochs)
+    trials = runs.stored(dict.fromkeys(specs))
+    return budget_curve(frame(trials)) if trials else Markdown("*No length was tried in this edition.*")

@@ -1,0 +1,173 @@
+"""The paper's claims and whether they hold: a table of verdicts, and a table of effects for each claim.
+
+What is judged and how stands in `kdlib.results.claims`; here it is shown.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from kdlib.report.editions import Edition, sizes
+from kdlib.report.markdown import LEFT, MISSING, NO_BREAK, RIGHT, Markdown, interval, number, numbered, run_links
+from kdlib.results import claims, names
+from kdlib.results.claims import NOT_RUN, NOT_TESTABLE, Finding, Judgement
+
+EXCLUDED = "†"
+
+
+def table(judgements: Sequence[Judgement], name: str = "tab-verdicts") -> Markdown:
+    """A row a claim: its primary effect in the paper, and the verdict under each form of the loss and budget."""
+    cases = columns(judgements)
+    header = ["", "Claim, and its primary effect", "Paper", *(title(*case, cases).capitalize() for case in cases), "n"]
+    lines = []
+    for claim, own in by_claim(judgements).items():
+        primary = claim.effects[0]
+        shown = [verdict_cell(own[case]) if case in own else "" for case in cases]
+        if not claim.of_students:
+            shown = [verdict_cell(own["", ""]), *["no student"] * (len(cases) - 1)]
+        lines.append([
+            f"{{ref}}`{claim.id} <tab-claim-{claim.id}>`",  # to its effects
+            f"{claim.statement} [{claim.source}]({claim.page}.ipynb)<br>*{primary.title}*",
+            signed(primary.printed()),
+            *shown,
+            " / ".join(dict.fromkeys(count(case.primary) for case in own.values())),
+        ])  # fmt: skip
+    sets = names.listing(dict.fromkeys(case.test_set for case in judgements if case.test_set))
+    caption = f"The paper's claims, and whether they hold{f', judged on {sets}' if sets else ''}."
+    align = [RIGHT, LEFT, RIGHT, *[LEFT] * len(cases), RIGHT]
+    data = claims.tidy(judgements).query("primary").drop(columns=["primary", "part", "runs"])
+    return numbered([header, align, *lines], caption, name, data, below(judgements))
+
+
+def effects(judgements: Sequence[Judgement], claim: int) -> Markdown:
+    """Every effect of one claim: the paper's number, ours under each form of the loss and budget, what each says."""
+    own = {(case.loss, case.budget): case for case in judgements if case.claim.id == claim}
+    of = next(iter(own.values())).claim
+    shown = {at: case for at, case in own.items() if case.verdict != NOT_RUN} or own
+    header = ["Effect", "Expected", "Paper", *(title(*at, list(shown)).capitalize() for at in shown), "n", "Runs"]
+    lines = []
+    for i, effect in enumerate(of.effects):
+        found = [case.findings[i] for case in shown.values()]
+        lines.append([
+            effect.title, expectation(effect), signed(effect.printed()), *map(effect_cell, found),
+            " / ".join(dict.fromkeys(map(count, found))),
+            f"{NO_BREAK}/{NO_BREAK}".join(dict.fromkeys(run_links(one.runs) for one in found if one.runs)) or MISSING,
+        ])  # fmt: skip
+    align = [LEFT, LEFT, RIGHT, *[RIGHT] * len(shown), RIGHT, RIGHT]
+    caption = f"Claim {of.id}: {of.statement} *Rule:* {of.rule}"
+    data = claims.tidy(own.values()).drop(columns=["claim"])
+    return numbered([header, align, *lines], caption, f"tab-claim-{of.id}", data, below(shown.values()))
+
+
+def changed() -> Markdown:
+    """What was changed in how claims are judged after verdicts had been seen."""
+    return Markdown(claims.CHANGED)
+
+
+def columns(judgements: Iterable[Judgement]) -> list[tuple[str, str]]:
+    """Form of the loss and budget of each column: those of the claims on students."""
+    found = dict.fromkeys((case.loss, case.budget) for case in judgements if case.claim.of_students)
+    run = {(case.loss, case.budget) for case in judgements if case.claim.of_students and case.verdict != NOT_RUN}
+    return [at for at in found if at in run] or list(found)
+
+
+def by_claim(judgements: Iterable[Judgement]) -> dict[claims.Claim, dict[tuple[str, str], Judgement]]:
+    found: dict = {}
+    for case in judgements:
+        found.setdefault(case.claim, {})[case.loss, case.budget] = case
+    return found
+
+
+def title(loss: str, budget: str, among: Sequence[tuple[str, str]]) -> str:
+    """A column's: the form of the loss, and the budget where there are several."""
+    several = len({one for _, one in among}) > 1
+    return ", ".join(filter(None, (names.LOSSES.get(loss, loss), budget if several else ""))) or "ours"
+
+
+def verdict_cell(case: Judgement) -> str:
+    """A verdict, what holds of a claim that holds in part, and the primary effect with its interval."""
+    told = f"[{case.verdict}]{{.verdict .{slug(case.verdict)}}}"
+    if case.verdict == NOT_RUN:
+        return f"{told}<br>{case.primary.why_not}"
+    parts = f": {'; '.join(case.held)}" if case.verdict == claims.IN_PART else ""
+    return f"{told}{parts}<br>{estimate(case.primary, '<br>')}"
+
+
+def slug(verdict: str) -> str:
+    """A verdict as the style sheet calls it.
+
+    >>> slug("can't be told")
+    'cant-be-told'
+    """
+    return verdict.replace("'", "").replace(" ", "-")
+
+
+def effect_cell(finding: Finding) -> str:
+    if finding.says == NOT_RUN:
+        return f"{NOT_RUN}: {finding.why_not}"
+    return f"{estimate(finding)}<br>{finding.says}"
+
+
+def estimate(finding: Finding, between: str = " <br>") -> str:
+    """Ours with its interval, where there is one, and a mark where that excludes the size that the paper prints."""
+    clear = finding.one_device and (finding.low > 0 or finding.high < 0)
+    text = number(finding.estimate, sign="+")
+    text = f"**{text}**" if clear else text if finding.one_device else f"[{text}]{{.grey}}"
+    text += EXCLUDED if finding.excluded else ""
+    if np.isnan(finding.low):
+        return text
+    return f"{text}{between}[{interval(finding.low, finding.high)}]{{.seeds}}"
+
+
+def below(judgements: Iterable[Judgement]) -> str:
+    found = [finding for case in judgements for finding in case.findings]
+    told = ["Under a difference: its 95 % interval; **bold** if that is clear of zero."]
+    if any(finding.excluded for finding in found):
+        told.append(f"{EXCLUDED}: it excludes the size that the paper prints.")
+    if any(finding.n == 1 for finding in found):
+        told.append("Without an interval: one seed, which can't tell a difference from chance.")
+    if not all(finding.one_device for finding in found):
+        told.append("[Grey]{.grey}: between networks from different kinds of machine.")
+    return " ".join(told)
+
+
+def count(finding: Finding) -> str:
+    """Teachers' seeds, and students of each."""
+    if finding.says in (NOT_RUN, NOT_TESTABLE):
+        return MISSING
+    return f"{finding.n} × {finding.students}" if finding.students > 1 else f"{finding.n}"
+
+
+def signed(value: float | None) -> str:
+    return MISSING if value is None else number(value, sign="+")
+
+
+def expectation(effect: claims.Effect) -> str:
+    return f"{effect.expected} {'±' if effect.expected == 'within' else ''}{effect.threshold:g}"
+
+
+def beside(own: Edition, other: Edition | None) -> Markdown:
+    """Verdicts and primary effects of two editions, a row for each case that both have runs of; bold where they differ."""
+    if other is None:
+        return Markdown("Of this edition's settings no other size is stored here as a whole: there is no comparison.")
+    theirs = {(case.claim.id, case.loss, case.budget): case for case in other.judgements}
+    pairs = [(case, theirs.get((case.claim.id, case.loss, case.budget))) for case in own.judgements]
+    pairs = [(a, b) for a, b in pairs if b and NOT_RUN not in (a.verdict, b.verdict)]
+    cases = list(dict.fromkeys((a.loss, a.budget) for a, _ in pairs if a.claim.of_students))
+    lines = []
+    for a, b in pairs:
+        cells = [verdict_cell(a), verdict_cell(b)]
+        if a.verdict != b.verdict:
+            cells = [re.sub(r"^\[(.*?)\]", r"[**\1**]", cell) for cell in cells]
+        of = title(a.loss, a.budget, cases) if a.claim.of_students else "no student"
+        lines.append([f"{{ref}}`{a.claim.id} <tab-claim-{a.claim.id}>`", a.claim.effects[0].title, of, *cells])
+    header = ["", "Primary effect", "Students", f"`{own.profile}`", f"`{other.profile}`"]
+    told = "; ".join(f"`{one.profile}`: {sizes(pd.concat(one.frames.values()))}" for one in (own, other))
+    data = pd.concat([claims.tidy(one.judgements).query("primary").assign(edition=one.profile) for one in (own, other)])
+    caption = f"The claims in two editions, verdicts in bold where they differ. {told}."
+    data = data.drop(columns=["primary", "part", "runs"])
+    return numbered([header, [RIGHT, LEFT, LEFT, LEFT, LEFT], *lines], caption, "tab-editions", data, below(
+        [case for pair in pairs for case in pair]
+    ))
