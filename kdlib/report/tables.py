@@ -43,7 +43,7 @@ LAYOUTS: dict[str, tuple[Measure, ...]] = {
 PLACES = {6: "teacher's", 7: "student's", 8: "both"}  # whose images are augmented, by the paper's table
 LABELS = (
     "contrast", "convention", "edition", "test_set", "budget", "network", "loss", "measure", "teacher_augmentation",
-    "augmentation", "place", "less",
+    "augmentation", "place", "of", "space", "less",
 )  # fmt: skip
 FEW = 3  # seeds that are all shown
 
@@ -66,6 +66,15 @@ def side_by_side(
 def places(rows: pd.DataFrame, chosen: Sequence[Measure]) -> pd.DataFrame:
     """Numbers by whose images are augmented (`place`), in the way that the row says: Tables 6, 7 and 8 in one view."""
     return pd.concat([side_by_side(rows, chosen, n).assign(place=place) for n, place in PLACES.items()])
+
+
+def gathered(numbers: pd.DataFrame, value: str) -> pd.DataFrame:
+    """A frame with a row a number in column `value`, its run's mark in `runs`, as one of levels: a row a label."""
+    labels = [c for c in LABELS if c in numbers]
+    found = numbers.groupby(labels, sort=False).agg(
+        ours=(value, "mean"), seeds=(value, tuple), n=("runs", "nunique"), runs=("runs", lambda marks: " ".join(marks.unique()))
+    )
+    return found.reset_index().assign(measure=value, title=value, digits=2, test_set="")
 
 
 # ---------------------------------------------------------------- one builder
@@ -130,7 +139,9 @@ def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
         data["test_set"] = list(map(names.test_set_name, data["dataset"], data["split"]))
     if "who" in data:
         data = data.drop(columns=["augmentation", "teacher_augmentation"]).rename(columns={"who": "augmentation"})
-    # Measures that read alike are one row of a table.
+    if "printed" in data:  # a measure has as many digits as the paper gives it, at least
+        of_paper = data["printed"].str.partition(".")[2].str.len()
+        data["digits"] = np.maximum(data["digits"], of_paper.groupby(data["measure"]).transform("max"))
     return data.assign(measure=data["title"]).drop(columns="title")
 
 
@@ -340,7 +351,7 @@ def every_run(rows: pd.DataFrame) -> Markdown:
     shifted = [measures.ACCURACY.value(run, "shifted") for run in rows["run"]]
     made = [run.metrics["provenance"] for run in rows["run"]]
     data = pd.DataFrame({
-        "run": [run.key for run in rows["run"]], "teacher's images": rows["teacher_augmentation"].to_list(),
+        "run": [run.key for run in rows["run"]], "teacher's images": rows["teacher_augmentation"].where(rows["loss"] != "", "").to_list(),
         "own images": rows["augmentation"].to_list(), "loss": rows["loss"].to_list(), "seed": rows["seed"].to_list(),
         **of, "shifted accuracy": shifted,
         **{one: [each[one] for each in made] for one in ("seconds", "device", "commit")},

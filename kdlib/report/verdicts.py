@@ -3,11 +3,13 @@
 What is judged and how stands in `kdlib.results.claims`; here it is shown.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
+from kdlib.report.editions import Edition, sizes
 from kdlib.report.markdown import LEFT, MISSING, NO_BREAK, RIGHT, Markdown, number, numbered, run_links
 from kdlib.results import claims, names
 from kdlib.results.claims import NOT_RUN, NOT_TESTABLE, Finding, Judgement
@@ -57,6 +59,11 @@ def effects(judgements: Sequence[Judgement], claim: int) -> Markdown:
     caption = f"Claim {of.id}: {of.statement} *Rule:* {of.rule}"
     data = claims.tidy(own.values()).drop(columns=["claim"])
     return numbered([header, align, *lines], caption, f"tab-claim-{of.id}", data, below(shown.values()))
+
+
+def changed() -> Markdown:
+    """What was changed in how claims are judged after verdicts had been seen."""
+    return Markdown(claims.CHANGED)
 
 
 def columns(judgements: Iterable[Judgement]) -> list[tuple[str, str]]:
@@ -141,13 +148,26 @@ def expectation(effect: claims.Effect) -> str:
     return f"{effect.expected} {'±' if effect.expected == 'within' else ''}{effect.threshold:g}"
 
 
-def compared(own: Sequence[Judgement], other: Sequence[Judgement], names_of: tuple[str, str]) -> pd.DataFrame:
-    """Verdicts of two editions, a row a claim, form of the loss and budget that both have runs of."""
-    found = {(case.claim.id, case.loss, case.budget): case.verdict for case in other if case.verdict != NOT_RUN}
-    rows = [
-        {"claim": case.claim.id, "loss": names.LOSSES.get(case.loss, case.loss), "budget": case.budget}
-        | dict(zip(names_of, (case.verdict, found[case.claim.id, case.loss, case.budget]), strict=True))
-        for case in own
-        if case.verdict != NOT_RUN and (case.claim.id, case.loss, case.budget) in found
-    ]
-    return pd.DataFrame(rows)
+def beside(own: Edition, other: Edition | None) -> Markdown:
+    """Verdicts and primary effects of two editions, a row for each case that both have runs of; bold where they differ."""
+    if other is None:
+        return Markdown("Of this edition's settings no other size is stored here as a whole: there is no comparison.")
+    theirs = {(case.claim.id, case.loss, case.budget): case for case in other.judgements}
+    pairs = [(case, theirs.get((case.claim.id, case.loss, case.budget))) for case in own.judgements]
+    pairs = [(a, b) for a, b in pairs if b and NOT_RUN not in (a.verdict, b.verdict)]
+    cases = list(dict.fromkeys((a.loss, a.budget) for a, _ in pairs if a.claim.of_students))
+    lines = []
+    for a, b in pairs:
+        cells = [verdict_cell(a), verdict_cell(b)]
+        if a.verdict != b.verdict:
+            cells = [re.sub(r"^\[(.*?)\]", r"[**\1**]", cell) for cell in cells]
+        of = title(a.loss, a.budget, cases) if a.claim.of_students else "no student"
+        lines.append([f"{{ref}}`{a.claim.id} <tab-claim-{a.claim.id}>`", a.claim.effects[0].title, of, *cells])
+    header = ["", "Primary effect", "Students", f"`{own.profile}`", f"`{other.profile}`"]
+    told = "; ".join(f"`{one.profile}`: {sizes(pd.concat(one.frames.values()))}" for one in (own, other))
+    data = pd.concat([claims.tidy(one.judgements).query("primary").assign(edition=one.profile) for one in (own, other)])
+    caption = f"The claims in two editions, verdicts in bold where they differ. {told}."
+    data = data.drop(columns=["primary", "part", "runs"])
+    return numbered([header, [RIGHT, LEFT, LEFT, LEFT, LEFT], *lines], caption, "tab-editions", data, below(
+        [case for pair in pairs for case in pair]
+    ))

@@ -266,9 +266,10 @@ def fidelity(teachers: Mapping, temperature: float) -> tuple[Measure, ...]:
     no trained network taught. So much alike are two networks that learned from the same labels.
     """
     baselines = {spec.seed: run for spec, run in teachers.items() if not spec.augmentations}
+    first = next(iter(baselines.values()), None)  # beside a control whose seed no teacher has
 
     def pair(run: Run, split: str) -> tuple[np.ndarray, np.ndarray]:
-        of = teachers[run.spec.teacher] if is_taught(run.spec) else baselines[run.spec.seed]
+        of = teachers[run.spec.teacher] if is_taught(run.spec) else baselines.get(run.spec.seed, first)
         return run.predictions[f"{split}_logits"], of.predictions[f"{split}_logits"]
 
     def agreeing(run: Run, split: str) -> np.ndarray:

@@ -100,6 +100,11 @@ def value(table: int, augmentation: str, network: str, test_set: str, metric: st
     return float(_printed()[table, *wanted])
 
 
+def column(table: int, metric: str, test_set: str = "cifar10", network: str = "teacher") -> pd.Series:
+    """A column of a table, by augmentation."""
+    return pd.Series({one: value(table, one, network, test_set, metric) for one in _table(table)[0]})
+
+
 @functools.cache
 def half_a_digit(table: int) -> float:
     """By how much the numbers of a table may be rounded.
@@ -128,6 +133,7 @@ def _table(n: int) -> tuple:
 
 # ---------------------------------------------------------------- ours
 
+LEVEL = ("measure", "title", "digits", "split", "ours", "seeds", "n", "runs")
 APART = ("dataset", "network", "width", "epochs", "budget", "loss", "teacher_augmentation", "augmentation", "control")
 
 
@@ -136,9 +142,9 @@ def levels(
 ) -> pd.DataFrame:
     """What was measured over the seeds of each kind of network, told apart `by` columns: a row a kind and measure.
 
-    To these columns come `measure`, `split`, `ours` (the mean over runs), `seeds` (the number of each run, in the order
-    of teachers' seeds, then their own), `n` (teachers' seeds) and `runs` (marks). Where a run has no such number, `n`
-    is 0.
+    To these columns come `measure` with its `title` and `digits`, `split`, `ours` (the mean over runs), `seeds` (the
+    number of each run, in the order of teachers' seeds, then their own), `n` (teachers' seeds) and `runs` (marks). Where
+    a run has no such number, `n` is 0.
     """
     found = []
     for labels, group in rows.groupby(list(by), sort=False):
@@ -151,11 +157,12 @@ def levels(
             known = None not in values
             found.append(
                 dict(zip(by, labels, strict=True))
-                | {"measure": one.name, "split": at, "ours": float(np.mean(values)) if known else np.nan}
+                | {"measure": one.name, "title": one.title, "digits": one.digits, "split": at}
+                | {"ours": float(np.mean(values)) if known else np.nan}
                 | {"seeds": tuple(values) if known else (), "n": group["teacher_seed"].nunique() if known else 0}
                 | {"runs": " ".join(group["mark"]) if known else ""}
             )
-    return pd.DataFrame(found, columns=[*by, "measure", "split", "ours", "seeds", "n", "runs"])
+    return pd.DataFrame(found, columns=[*by, *LEVEL])
 
 
 def rows_of(rows: pd.DataFrame, table: int) -> pd.DataFrame:
@@ -216,6 +223,7 @@ def beside_paper(rows: pd.DataFrame, table: int, chosen: Sequence[Measure] | Non
             both = [cell.get("ours", np.nan), float(printed) if printed else np.nan]
             out.append(
                 {"network": network, "test_set": name, "paper_set": PAPER_TEST_SETS[test_set], "measure": one.name}
+                | {"title": one.title, "digits": one.digits}
                 | {"augmentation": line, "loss": form[0], "budget": form[1], "paper": both[1], "printed": printed}
                 | {"ours": both[0], "seeds": cell.get("seeds", ()), "n": cell.get("n", 0)}
                 | {"difference": both[0] - both[1] if name == PAPER_TEST_SETS[test_set] else np.nan}
