@@ -114,7 +114,7 @@ def test_the_length_of_training_is_drawn_from_the_trials_that_chose_it(monkeypat
     settings = study.settings("students", "paper", students=["lenet"], reductions=["batchmean"])
     settings.networks["lenet"]["chosen"] = {"peak_lr": 0.02, "clip_norm": 10.0, "epochs": {"taught": {"batchmean": 12}}}
     monkeypatch.setattr(runs, "stored", lambda specs: [])
-    assert "No length was tried" in front.length(settings)
+    assert "No length was tried" in front.length(settings)._repr_mimebundle_()["image/svg+xml"]
 
     def stored(specs):
         assert all(spec.held_out == budgets.HELD_OUT and spec.recipe.peak_lr == 0.02 for spec in specs)

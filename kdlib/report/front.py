@@ -12,7 +12,7 @@ import numpy as np
 from kdlib import budgets, runs
 from kdlib.report.figures import LONG, budget_curve
 from kdlib.report.markdown import Markdown, number
-from kdlib.report.style import Picture
+from kdlib.report.style import Picture, words
 from kdlib.results.claims import AGAINST, FOR, NIL, NOT_RUN, Finding, Judgement
 from kdlib.results.frame import frame
 from kdlib.results.names import LOSSES, network_name
@@ -111,7 +111,7 @@ def points(difference: float) -> str:
 # ---------------------------------------------------------------- how long students train
 
 
-def length(settings: Settings) -> Picture | Markdown:
+def length(settings: Settings) -> Picture:
     """What students reach on images held out, by the length of their training; words where no length was tried."""
     specs = []
     for network, group, loss in itertools.product(settings.students, budgets.LEARNERS, settings.reductions):
@@ -120,4 +120,4 @@ def length(settings: Settings) -> Picture | Markdown:
             for epochs in budgets.LADDER:
                 specs += budgets.length_trials(settings, network, group, loss, *rates, epochs)
     trials = runs.stored(dict.fromkeys(specs))
-    return budget_curve(frame(trials)) if trials else Markdown("*No length was tried in this edition.*")
+    return budget_curve(frame(trials)) if trials else words("No length was tried in this edition.")
