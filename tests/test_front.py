@@ -107,7 +107,7 @@ def test_a_planted_harm_and_a_planted_gain_are_answered_as_such():
     assert harmed.startswith("Yes: ") and helped.startswith("No, the opposite")
     both = pd.concat([planted(0.4).assign(budget="chosen"), planted(0.9)])
     told = front.answer("paper", judge({"students": both}))
-    assert told.startswith("Yes: ") and "After long training" in told and "more accurate" in told
+    assert told.startswith("Yes: ") and "after long training" in told and "more accurate" in told
 
 
 def test_the_length_of_training_is_drawn_from_the_trials_that_chose_it(monkeypatch):
