@@ -18,15 +18,20 @@ WIDTH = 680  # of the text on A4, in CSS pixels of 1/96 inch
 MARGINS = {"top": "16mm", "bottom": "18mm", "left": "15mm", "right": "15mm"}
 FOOT = "<div style='width: 100%; text-align: center; font-size: 8px'><span class='pageNumber'></span></div>"
 STYLE = """
-html { --pst-font-size-base: 14px; }
+html { --pst-font-size-base: 13.5px; }
 .bd-main, .bd-content, .bd-article-container, .bd-article { max-width: none !important; padding: 0 !important; }
-.bd-header-announcement, .bd-footer, footer, #pst-back-to-top, .contents.local, .toctree-wrapper > p { display: none !important; }
-article h1 { break-before: page; }
+.bd-header-announcement, .bd-footer, footer, #pst-back-to-top, .contents.local { display: none !important; }
+article { line-height: 1.45 !important; }
+article h2.chapter { break-before: page; font-size: 2rem; margin-top: 0; }
+article pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
+article dl.py { font-size: 0.8em; line-height: 1.3; }
+article dl.py dl.py { font-size: 1em; }
 article .title-page { break-after: page; }
-article .title-page h1 { break-before: auto; margin-top: 9rem; font-size: 2.4rem; }
-article .title-page ul { list-style: none; padding-left: 0; }
-article .title-page ul ul { padding-left: 1.4rem; font-size: 0.9em; }
-article .title-page ~ * h1:first-of-type { margin-top: 0; }
+article .title-page h1 { display: block !important; margin-top: 5rem; font-size: 2.4rem; }
+article .title-page ul { list-style: none; padding-left: 0; margin: 0 0 0.5rem; }
+article .title-page > ul { columns: 2; }
+article .title-page > ul > li { break-inside: avoid; }
+article .title-page ul ul { padding-left: 1.2rem; font-size: 0.85em; }
 article img { max-height: 24cm; object-fit: contain; }
 """
 
@@ -48,16 +53,20 @@ PREPARE = """async ({title, author}) => {
     front.children[0].textContent = title;
     front.children[1].textContent = author;
     front.append(list);
+    // Written into one page, a chapter's title is a heading of the second level behind a span that names its file.
+    const chapters = [...article.querySelectorAll('span[id^="document-"] + section')].map(one => one.querySelector('h2'));
+    chapters.forEach(one => one.classList.add('chapter'));
     let last = list;
-    for (const heading of article.querySelectorAll('h1, h2')) {
+    for (const heading of article.querySelectorAll('h1, h2, h3')) {
         const item = document.createElement('li'), link = document.createElement('a');
-        const at = heading.id ? heading : heading.closest('[id]');
+        const title = heading.tagName === 'H1' || chapters.includes(heading);
         link.textContent = heading.textContent.trim();
-        if (at) link.href = '#' + at.id;
+        link.href = '#' + heading.closest('[id]').id;
         item.append(link);
-        if (heading.tagName === 'H1') { last = document.createElement('ul'); item.append(last); list.append(item); }
-        else last.append(item);
+        (title ? list : last).append(item);
+        if (title) item.append(last = document.createElement('ul'));
     }
+    article.querySelector('h1').remove();  // it stands on the title page
     article.prepend(front);
     return [...article.querySelectorAll('a[href^="#"]')].map(one => decodeURIComponent(one.getAttribute('href')))
         .filter(href => href.length > 1 && !document.getElementById(href.slice(1)));
