@@ -275,8 +275,7 @@ def fidelity(teachers: Mapping, temperature: float) -> tuple[Measure, ...]:
     first = next(iter(baselines.values()), None)  # beside a control whose seed no teacher has
 
     def pair(run: Run, split: str) -> tuple[np.ndarray, np.ndarray]:
-        of_seed = baselines.get(run.spec.seed, baselines[min(baselines)])
-        of = teachers[run.spec.teacher] if is_taught(run.spec) else of_seed
+        of = teachers[run.spec.teacher] if is_taught(run.spec) else baselines.get(run.spec.seed, first)
         return run.predictions[f"{split}_logits"], of.predictions[f"{split}_logits"]
 
     def agreeing(run: Run, split: str) -> np.ndarray:
