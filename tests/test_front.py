@@ -107,14 +107,14 @@ def test_a_planted_harm_and_a_planted_gain_are_answered_as_such():
     assert harmed.startswith("Yes: ") and helped.startswith("No, the opposite")
     both = pd.concat([planted(0.4).assign(budget="chosen"), planted(0.9)])
     told = front.answer("paper", judge({"students": both}))
-    assert told.startswith("Yes: ") and "After long training" in told and "more accurate" in told
+    assert told.startswith("Yes: ") and "after long training" in told and "more accurate" in told
 
 
 def test_the_length_of_training_is_drawn_from_the_trials_that_chose_it(monkeypatch):
     settings = study.settings("students", "paper", students=["lenet"], reductions=["batchmean"])
     settings.networks["lenet"]["chosen"] = {"peak_lr": 0.02, "clip_norm": 10.0, "epochs": {"taught": {"batchmean": 12}}}
     monkeypatch.setattr(runs, "stored", lambda specs: [])
-    assert "No length was tried" in front.length(settings)
+    assert "No length was tried" in front.length(settings)._repr_mimebundle_()["image/svg+xml"]
 
     def stored(specs):
         assert all(spec.held_out == budgets.HELD_OUT and spec.recipe.peak_lr == 0.02 for spec in specs)

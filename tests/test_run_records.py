@@ -146,3 +146,15 @@ def test_a_history_of_held_out_images_is_drawn_where_there_is_one(records, stude
         text = shown(records, folder, {})
         assert ("Validation accuracy from 0.25 in the first epoch" in text) == (drawn is not None)
         assert text.count("<polyline") == 2 + (drawn is not None)
+
+
+def test_a_run_judged_on_images_held_out_tells_that_and_promises_no_predictions(records, student, tmp_path):
+    folder = tmp_path / student.name
+    shutil.copytree(student, folder)
+    scores = json.loads((student / "metrics.json").read_text())
+    text = json.dumps({"validation": {"accuracy": 0.6125}, "provenance": scores["provenance"]})
+    (folder / "metrics.json").write_text(text)
+    trial, whole = (shown(records, at, {}) for at in (folder, student))
+    assert "held out" in trial and ">0.6125<" in trial and "Test images" not in trial
+    for promised in ("Its predictions", "kdlib again"):
+        assert promised in whole and promised not in trial

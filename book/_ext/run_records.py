@@ -22,7 +22,10 @@ from sphinx.util import logging
 PROJECT = next(up for up in Path(__file__).resolve().parents if (up / "kdlib").is_dir())
 TEMPLATES = Path(__file__).parent / "templates"
 FILES = ("spec.json", "metrics.json", "history.csv")
-SPLITS = {"test": "Test images", "shifted": "Shifted test images", "human": "KL divergence from and to people's labels"}
+SPLITS = {
+    "test": "Test images", "shifted": "Shifted test images", "human": "KL divergence from and to people's labels",
+    "validation": "Training images that were held out",
+}  # fmt: skip
 CURVES = {  # columns of a history that are drawn
     "loss": "Training loss", "accuracy": "Training accuracy", "validation_loss": "Validation loss",
     "validation_accuracy": "Validation accuracy",
@@ -47,7 +50,7 @@ def pages(app) -> Iterator[tuple[str, dict, str]]:
             shutil.copyfile(folder / name, target / name)
         yield f"runs/{mark}", record(folder, folders), "run_record.html"
     if folders:
-        rows = [(mark, at.name, read(at, "metrics.json")["test"]["accuracy"]) for mark, at in folders.items()]
+        rows = [(mark, at.name, read(at, "metrics.json").get("test", {})) for mark, at in folders.items()]
         yield "runs/index", {"title": "Runs", "runs": rows}, "run_index.html"
 
 
@@ -127,6 +130,7 @@ def record(folder: Path, known: dict[str, Path]) -> dict:
         "columns": list(history),
         "epochs": history.to_numpy().tolist(),
         "files": FILES,
+        "judged": "test" in scores,  # else predictions are not kept
     }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from kdlib import budgets, runs
 from kdlib.report.figures import LONG, budget_curve
 from kdlib.report.markdown import Markdown, number
-from kdlib.report.style import Picture
+from kdlib.report.style import Picture, words
 from kdlib.results.claims import AGAINST, FOR, NIL, NOT_RUN, Finding, Judgement
 from kdlib.results.frame import frame
 from kdlib.results.names import LOSSES, network_name
@@ -39,16 +39,17 @@ ANSWERS = {  # {size} and {paper} are points without a sign, {gap} is a differen
     "less accurate than those that learn from a teacher trained on plain images: the difference is {gap} points "
     "{interval}, where the paper has −{paper}.",
 }
-SAME = "Long training ends with the same answer: there the difference is {gap} points {interval}."
+CHOSEN = "That is at the length of training that held-out images favour; "  # where a second budget follows
+SAME = "long training ends with the same answer: there the difference is {gap} points {interval}."
 INSTEAD = {  # of the long training, where it ends otherwise
-    SUPPORTED: "After long training the students of mixed images' teachers are less accurate, by {size} points "
+    SUPPORTED: "after long training the students of mixed images' teachers are less accurate, by {size} points "
     "{interval}, as the paper has it.",
-    SMALLER: "After long training the students of mixed images' teachers are less accurate, by {size} points "
+    SMALLER: "after long training the students of mixed images' teachers are less accurate, by {size} points "
     "{interval}, which is less than the paper has.",
-    NO_EFFECT: "After long training there is no such difference: it is {gap} points {interval}, within half a point.",
-    CONTRADICTED: "After long training the students of mixed images' teachers are more accurate, by {size} points "
+    NO_EFFECT: "after long training there is no such difference: it is {gap} points {interval}, within half a point.",
+    CONTRADICTED: "after long training the students of mixed images' teachers are more accurate, by {size} points "
     "{interval}.",
-    UNDECIDED: "After long training it can't be told: the difference is {gap} points {interval}.",
+    UNDECIDED: "after long training it can't be told: the difference is {gap} points {interval}.",
 }
 ONE_LENGTH = "Students were trained for one length only, so that whether the answer depends on it is not known."
 NO_ANSWER = "The students that would answer this have not been trained."
@@ -88,7 +89,7 @@ def outcome(effect: Finding) -> str:
 
 def second(first: Finding, long: Finding) -> str:
     same = outcome(first) == outcome(long)
-    return told(SAME if same else INSTEAD[outcome(long)], long)
+    return told(CHOSEN + (SAME if same else INSTEAD[outcome(long)]), long)
 
 
 def told(text: str, effect: Finding) -> str:
@@ -111,7 +112,7 @@ def points(difference: float) -> str:
 # ---------------------------------------------------------------- how long students train
 
 
-def length(settings: Settings) -> Picture | Markdown:
+def length(settings: Settings) -> Picture:
     """What students reach on images held out, by the length of their training; words where no length was tried."""
     specs = []
     for network, group, loss in itertools.product(settings.students, budgets.LEARNERS, settings.reductions):
@@ -120,4 +121,4 @@ def length(settings: Settings) -> Picture | Markdown:
             for epochs in budgets.LADDER:
                 specs += budgets.length_trials(settings, network, group, loss, *rates, epochs)
     trials = runs.stored(dict.fromkeys(specs))
-    return budget_curve(frame(trials)) if trials else Markdown("*No length was tried in this edition.*")
+    return budget_curve(frame(trials)) if trials else words("No length was tried in this edition.")

@@ -144,6 +144,14 @@ def canvas(rows: int, columns: int, height: float, width: float = WIDTH, **optio
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
+@styled
+def words(text: str) -> Picture:
+    """A sentence in the place of a figure that has nothing to show."""
+    figure = Figure(figsize=(PORTRAIT, 0.5))
+    figure.text(0.5, 0.5, text, ha="center", va="center")
+    return Picture(figure)
+
+
 def tiles(count: int, across: int, high: float, rest: float, width: float = WIDTH) -> tuple[Figure, list[Axes]]:
     """A figure of `count` axes, at most `across` beside each other, each `high` inches with `rest` for all."""
     across = min(count, across)
