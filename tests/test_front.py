@@ -113,7 +113,9 @@ def test_a_planted_harm_and_a_planted_gain_are_answered_as_such():
 def test_the_length_of_training_is_drawn_from_the_trials_that_chose_it(monkeypatch):
     settings = study.settings("students", "paper", students=["lenet"], reductions=["batchmean"])
     settings.networks["lenet"]["chosen"] = {"peak_lr": 0.02, "clip_norm": 10.0, "epochs": {"taught": {"batchmean": 12}}}
+    students = frame(chapter("students", seeds=(0,), students=["lenet"], reductions=["batchmean"], budgets=["long"]))
     monkeypatch.setattr(runs, "stored", lambda specs: [])
+    assert len(front.learning(settings, students).figure.axes) == 2
     assert "No length was tried" in front.length(settings)._repr_mimebundle_()["image/svg+xml"]
 
     def stored(specs):
@@ -126,3 +128,13 @@ def test_the_length_of_training_is_drawn_from_the_trials_that_chose_it(monkeypat
     monkeypatch.setattr(runs, "stored", stored)
     ticks = [text.get_text() for text in front.length(settings).figure.axes[1].get_xticklabels()]
     assert ticks == [str(epochs) for epochs in budgets.LADDER]
+
+    def unfinished(specs):
+        return stored(specs)[: 1 if specs[0].recipe.epochs > 20 else None]
+
+    monkeypatch.setattr(runs, "stored", unfinished)
+    top = front.length(settings).figure.axes[0]
+    (means,) = [line.get_xdata() for line in top.lines if line.get_marker() == "o" and len(line.get_xdata()) > 1]
+    shown = front.learning(settings, students).figure.axes
+    assert len(shown) == 3 and shown[2].lines[0].get_xdata()[-1] == 20
+    assert list(means) == [6, 12, 20]  # of longer ones there is not every augmentation's

@@ -332,7 +332,7 @@ def budget_curve(trials: pd.DataFrame) -> Picture:
     axes[1, 0].set_ylabel("points from the\nbaseline teacher's student")
     controls = [one for one in CONTROLS if one in set(found["teacher_augmentation"][found["control"]])]
     lines = [handle("mean of students", color=GREY, marker="o", ms=3, lw=1.6)]
-    lines += [handle(loss_name(one), color=GREY, ls=line(one)) for one in LOSSES]
+    lines += [handle(loss_name(one), color=GREY, ls=line(one)) for one in LOSSES if one in set(found["loss"])]
     handles = [handle(augmentation_name(one), color=colour(one)) for one in (*MIXED, *controls)]
     figure.legend(handles=[*lines, *handles], loc="outside lower center", ncols=2 if len(networks) == 1 else 4)
     return Picture(figure)

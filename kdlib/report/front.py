@@ -8,9 +8,10 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from kdlib import budgets, runs
-from kdlib.report.figures import LONG, budget_curve
+from kdlib.report.figures import LONG, budget_curve, student_learning_curves
 from kdlib.report.markdown import Markdown, number
 from kdlib.report.style import Picture, words
 from kdlib.results.claims import AGAINST, FOR, NIL, NOT_RUN, Finding, Judgement
@@ -114,11 +115,25 @@ def points(difference: float) -> str:
 
 def length(settings: Settings) -> Picture:
     """What students reach on images held out, by the length of their training; words where no length was tried."""
-    specs = []
+    found = trials(settings)
+    return budget_curve(found) if len(found) else words("No length was tried in this edition.")
+
+
+def learning(settings: Settings, students: pd.DataFrame) -> Picture:
+    """Learning curves of the longest trials, which have images held out; of the students where no length was tried."""
+    found = trials(settings)
+    longest = found[found["epochs"] == found.groupby(["network", "loss"])["epochs"].transform("max")]
+    return student_learning_curves(longest if len(longest) else students)
+
+
+def trials(settings: Settings) -> pd.DataFrame:
+    """The stored trials of each length, at the rate and norm that were chosen: where there is every augmentation's."""
+    found = []
     for network, group, loss in itertools.product(settings.students, budgets.LEARNERS, settings.reductions):
         if chosen := settings.networks[network].get("chosen"):
             rates = chosen["peak_lr"], chosen["clip_norm"]
             for epochs in budgets.LADDER:
-                specs += budgets.length_trials(settings, network, group, loss, *rates, epochs)
-    trials = runs.stored(dict.fromkeys(specs))
-    return budget_curve(frame(trials)) if trials else words("No length was tried in this edition.")
+                specs = budgets.length_trials(settings, network, group, loss, *rates, epochs)
+                made = runs.stored(specs)
+                found += made if len(made) == len(specs) else []
+    return frame(found)
