@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from kdlib import KdlibError, budgets, paper, runs, study
+from kdlib import KdlibError, budgets, runs, study
+from kdlib.results import paper
 from kdlib.runs import again
 
 
@@ -51,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     repeat.add_argument("--json", action="store_true", help="print a list of JSON objects")
     table = commands.add_parser("paper", help="print a table as the paper has it")
     table.add_argument("--table", type=int, required=True)
-    table.set_defaults(command=lambda arguments: print(paper.as_text(arguments.table)))
+    table.set_defaults(command=lambda arguments: print(paper.table(arguments.table).to_string()))
     return top
 
 

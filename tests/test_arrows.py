@@ -46,9 +46,9 @@ def test_no_arrow_points_upwards(name):
     assert {str(path): found for path in files(*patterns) if (found := taken(path, *forbidden))} == {}
 
 
-def test_only_the_command_line_uses_the_press():
+def test_only_commands_use_the_press():
     found = [path for path in files("kdlib/**/*.py") if taken(path, "kdlib.report.press")]
-    assert found == [ROOT / "kdlib" / "__main__.py"]
+    assert found == [ROOT / "kdlib" / "__main__.py", ROOT / "kdlib" / "report" / "pdf.py"]
 
 
 def test_pages_know_names_and_runs_alone():
@@ -61,12 +61,7 @@ def test_pages_know_names_and_runs_alone():
 def test_no_test_takes_from_another():
     tests = [path.stem for path in files("tests/*.py") if path.stem not in HELPERS]
     found = {str(path.name): names for path in files("tests/*.py") if (names := taken(path, *tests))}
-    assert {name for name in found if name not in OLD} == set()
-    assert OLD <= set(found)  # what has gone, or takes no more, leaves the list
-
-
-# Tests of flat modules that are still to go.
-OLD = {"test_crossed.py", "test_editions.py"}
+    assert found == {}
 
 
 def test_an_import_is_seen_wherever_it_stands(tmp_path):

@@ -92,7 +92,7 @@ def test_run_makes_the_runs_of_the_chapters_asked_for(monkeypatch, capsys):
 
 def test_paper_prints_a_table(capsys):
     assert cli.main(["paper", "--table", "1"]) == 0
-    assert "Teacher" in capsys.readouterr().out
+    assert "teacher" in capsys.readouterr().out
 
 
 def test_report_hands_over_what_is_given(monkeypatch, capsys):

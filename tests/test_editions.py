@@ -1,135 +1,117 @@
-"""Two editions side by side: what they agree on is counted, and nothing of one stands under the other's name."""
-
-import re
-from dataclasses import replace
+"""What a page's runs are, and what has to be known of them; the other size, and arms crossed with crop and flip."""
 
 import pytest
-import test_claims
-from test_claims import LEVEL, chapter, student_arm
+from fakes import FakeRun, chapter
 
-from kdlib import claims, editions, runs, study
-from kdlib.editions import Edition
-
-few_resamples = test_claims.few_resamples  # of the bootstrap, here too
-
-
-def edition(profile, accuracy, chapters=("students",)):
-    """An edition whose students are as accurate as `accuracy` says by their spec."""
-    made = {name: chapter(name, accuracy) for name in chapters}
-    return Edition(settings_of(profile), made, claims.judge(made))
+from kdlib import runs, study
+from kdlib.report import editions
+from kdlib.results import claims
+from kdlib.results.frame import frame
+from kdlib.results.measures import ACCURACY
 
 
 def settings_of(profile, **overrides):
     return {name: study.settings(name, profile, **overrides) for name in claims.CHAPTERS}
 
 
-@pytest.fixture(scope="module")
-def harmed():
-    return edition("paper", student_arm(mixup=0.4, cutmix=0.4, crop_flip=0.5, cutout=0.5))
-
-
-@pytest.fixture(scope="module")
-def helped():
-    return edition("cpu", student_arm(mixup=0.9, cutmix=0.9, crop_flip=0.9, cutout=0.9))
-
-
-def counted(text):
-    return [int(number) for number in re.findall(r"\b\d+\b", re.sub(r"claim \d+", "", text))]
-
-
-def test_an_edition_agrees_with_itself_in_everything(harmed):
-    text = editions.agreement(harmed, harmed)
-    effects, clear, alike, apart, in_one, in_neither, verdicts, same, *of_each, opposite = counted(text)
-    assert verdicts == same == sum(of_each) > 0 and 0 < clear == alike <= effects
-    assert apart == in_one == opposite == 0 and clear + in_neither == effects
-    assert "*holds*: " in text and "\n" not in text
-
-
-def test_opposite_verdicts_are_named_with_their_loss(harmed, helped):
-    text = editions.agreement(harmed, helped)
-    for loss in ("formula", "released code"):
-        assert f"- claim 2 ({loss}): *holds* in `paper`, *does not hold* in `cpu`" in text
-    turned = editions.agreement(helped, harmed)
-    assert "- claim 2 (formula): *does not hold* in `cpu`, *holds* in `paper`" in turned
-    assert counted(text) == counted(turned)
-    effects, clear, alike, apart, in_one, in_neither, verdicts, same, *_, opposite = counted(text)
-    assert apart > 0 and opposite > 0 and clear + in_one + in_neither == effects
-    assert text.count("\n- claim") == verdicts - same >= opposite
-
-
-def test_a_verdict_that_is_decided_in_one_edition_alone_is_named_and_not_opposite(harmed):
-    level = edition("cpu", lambda spec: LEVEL)
-    text = editions.agreement(harmed, level)
-    assert "- claim 2 (formula): *holds* in `paper`, *undecided* in `cpu`" in text
-    assert counted(text)[4] > 0 and counted(text)[-1] == 0
-
-
-def test_a_verdict_that_one_edition_lacks_is_not_counted(harmed):
-    """Only claims of MNIST are judged in one, none of them in the other."""
-    mnist = edition("cpu", lambda spec: LEVEL, chapters=("mnist",))
-    assert "no verdict in common" in editions.agreement(harmed, mnist)
-    both = edition("cpu", lambda spec: LEVEL, chapters=("students", "mnist"))
-    judged = sum(case.verdict != claims.NOT_RUN for case in harmed.judgements)
-    assert counted(editions.agreement(harmed, both))[6] == judged
-
-
-def test_each_verdict_stands_under_its_own_edition(harmed, helped):
-    text = editions.table(harmed, helped)
-    header, _, *rows = [line[2:-2].split(" | ") for line in text.splitlines() if line.startswith("|")]
-    assert header[2:] == ["`paper`: formula", "`paper`: released code", "`cpu`: formula", "`cpu`: released code"]
-    assert len(rows) == len(claims.CLAIMS) and {len(row) for row in rows} == {6}
-    second = next(row for row in rows if "tab-claim-2>" in row[0])
-    assert [cell.split("**")[1] for cell in second[2:]] == ["holds", "holds", "does not hold", "does not hold"]
-    first = next(row for row in rows if "tab-claim-1>" in row[0])
-    assert first[3] == first[5] == "no student"
-
-
-def test_the_caption_tells_the_networks_of_each(harmed, helped):
-    text = editions.table(harmed, helped)
-    for one in (harmed, helped):
-        assert editions.networks(one) in text and editions.networks(one).startswith(f"{one.code} on CIFAR-10: LeNet (")
-        assert ";" not in editions.networks(one)  # neither has an ablation or MNIST
-    whole = edition("cpu", lambda spec: LEVEL, chapters=("students", "ablation", "mnist"))
-    told = editions.networks(whole)
-    assert "; in the ablation LeNet (" in told and "; on MNIST AlexNet of" in told
-
-
 @pytest.fixture
-def stored(monkeypatch):
-    """All runs of the profile `cpu` are stored, made up, and no others; nothing can be trained."""
-    specs = {spec for name in claims.CHAPTERS for spec in study.CHAPTERS[name](study.settings(name, "cpu"))}
-    made = {spec: test_claims.made_up(spec, LEVEL) for spec in specs}
+def store(monkeypatch):
+    """All runs of the profile `cpu` are stored, made up, and nothing can be trained."""
+    specs = {spec for name, own in settings_of("cpu").items() for spec in study.CHAPTERS[name](own)}
+    made = {spec: FakeRun(spec) for spec in specs}
     monkeypatch.setattr(runs, "stored", lambda asked: [made[spec] for spec in asked if spec in made])
     monkeypatch.setattr(runs, "ensure", None)
     return made
 
 
-def test_the_edition_of_another_size_is_read_from_the_store(stored, harmed):
-    text = editions.beside_another(harmed)
-    assert "verdicts that both editions come to" in text and "| `cpu`: formula |" in text
-    assert "`cpu` on CIFAR-10: ResNet-18 of width 16 (" in text
+def test_the_edition_of_another_size_is_read_from_the_store(store):
+    own = editions.Edition(settings_of("paper"), {}, [])
+    other = editions.another(own)
+    assert other.profile == "cpu" and set(other.frames) == set(claims.CHAPTERS)
+    assert {case.verdict for case in other.judgements} != {claims.NOT_RUN}
+    assert editions.another(editions.Edition(settings_of("paper", device="cpu"), {}, [])) is not None
 
 
 @pytest.mark.parametrize(
-    ("profile", "overrides", "says"),
-    [
-        ("cpu", {}, "runs of `paper` not all are stored here"),
-        ("demo", {}, "there is no other size"),
-        ("paper", {"temperature": 4}, "not the settings of `paper` alone"),
-        ("paper", {"dataset": "cifar10"}, "not the settings of `paper` alone"),
-    ],
+    ("profile", "overrides"),
+    [("cpu", {}), ("demo", {}), ("paper", {"temperature": 4}), ("paper", {"dataset": "cifar10"})],
     ids=["not stored", "other data", "another temperature", "one data set for all"],
 )
-def test_an_edition_without_a_counterpart_says_why(stored, harmed, profile, overrides, says):
-    text = editions.beside_another(replace(harmed, settings=settings_of(profile, **overrides)))
-    assert says in text and "|" not in text
+def test_an_edition_without_a_counterpart_stands_alone(store, profile, overrides):
+    assert editions.another(editions.Edition(settings_of(profile, **overrides), {}, [])) is None
 
 
-def test_the_device_makes_no_other_edition(stored, harmed):
-    own = replace(harmed, settings=settings_of("paper", device="cpu"))
-    assert "| `cpu`: formula |" in editions.beside_another(own)
+def test_an_edition_that_is_not_whole_is_not_compared(store):
+    del store[next(iter(store))]
+    assert editions.another(editions.Edition(settings_of("paper"), {}, [])) is None
 
 
-def test_an_edition_that_is_not_whole_is_not_compared(stored, harmed):
-    del stored[next(iter(stored))]
-    assert f"Of the {len(stored) + 1} runs of `cpu` not all are stored" in editions.beside_another(harmed)
+def test_students_are_told_apart_by_their_budget():
+    asked = []
+
+    def source(specs):
+        asked.extend(specs)
+        return [FakeRun(spec) for spec in specs]
+
+    settings = study.settings("students", "paper", budgets=["chosen", "long"], students=["lenet"])
+    found = editions.students(settings, source)
+    assert set(found["budget"]) >= {"long"} and len(asked) == len(found) == len(study.students(settings))
+    for budget, of in editions.OF_BUDGET.items():
+        assert set(found.loc[found["budget"] == budget, "mark"]) == {runs.mark(runs.key(spec)) for spec in of(settings)}
+
+
+def crossing(monkeypatch, accuracy):
+    made = {}
+
+    def stored(specs):
+        return [made.setdefault(spec, FakeRun(spec, accuracy(spec))) for spec in specs]
+
+    monkeypatch.setattr(runs, "stored", stored)
+    monkeypatch.setattr(runs, "ensure", None)
+    own = study.settings("ablation", "paper", seeds=[0, 1])
+    return editions.crossed(own, "ablation")
+
+
+def test_augmentations_stand_alone_and_on_top_of_crop_and_flip(monkeypatch):
+    """Crop and flip raise all by 0.2, and halve what MixUp does."""
+
+    def accuracy(spec):
+        of = getattr(spec, "teacher", spec).augmentations
+        level = 0.5 + 0.2 * ("crop_flip" in of) + 0.1 * ("mixup" in of)
+        return level - 0.05 * ({"crop_flip", "mixup"} <= set(of))
+
+    rows = crossing(monkeypatch, accuracy)
+    assert not rows["control"].any() and {"teacher", "student"} == {
+        "student" if loss else "teacher" for loss in rows["loss"]
+    }
+    found = editions.on_top(rows, ACCURACY)
+    assert set(found["who"]) == {"cutout", "mixup", "cutmix"} and len(found) == 3 * 3 * 3  # teachers, two losses
+    mixup = found[found["who"] == "mixup"].groupby("contrast", sort=False)["estimate"].mean()
+    assert list(mixup) == pytest.approx([0.1, 0.05, -0.05], abs=0.04)
+    assert "LeNet" in editions.about_crossed(rows)
+
+
+def test_crossed_runs_that_are_not_stored_are_not_trained(monkeypatch):
+    monkeypatch.setattr(runs, "stored", lambda specs: [])
+    rows = editions.crossed(study.settings("ablation", "paper"), "ablation")
+    assert rows.empty and "no such runs" in editions.about_crossed(rows) and editions.on_top(rows, ACCURACY).empty
+
+
+def test_a_page_says_what_it_was_made_with():
+    made = frame(chapter("students", seeds=(0, 1)), "long")
+    text = editions.about(study.settings("students", "paper"), made)
+    assert "LeNet (60 epochs, seeds 0 and 1)" in text and "reduced models" not in text and f"{len(made)} runs" in text
+    narrow = frame([FakeRun(spec) for spec in study.teachers(study.settings("teachers", "cpu"))])
+    text = editions.about(study.settings("teachers", "cpu"), narrow)
+    assert "**These are reduced models**: ResNet-18 of width 16" in text
+    demo = study.settings("teachers", "demo")
+    assert "says nothing of the claims" in editions.about(demo, frame([FakeRun(s) for s in study.teachers(demo)]))
+
+
+def test_people_are_compared_with_people_where_they_were_asked(monkeypatch):
+    asked = frame(chapter("teachers", seeds=[0]))
+    monkeypatch.setattr(runs, "human_ceiling", lambda dataset: 0.1234)
+    assert "0.123 nats" in editions.people(asked)
+    monkeypatch.setattr(runs, "human_ceiling", lambda dataset: None)
+    assert editions.people(asked) is None
+    assert "is not known" in editions.people(frame(chapter("teachers", seeds=[0], dataset="digits")))

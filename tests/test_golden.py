@@ -96,7 +96,8 @@ def todays_levels(profile: str, chapter: str) -> dict[tuple, list[dict]]:
     temperature = of["settings"].temperature
     if chapter == "students":
         likeness = fidelity({run.spec: run for run in of["teachers"]["run"]}, temperature)
-        found[0] += [side_by_side(of["teachers"], [entropy(), entropy(temperature)]), side_by_side(of["students"], likeness)]
+        found[0].append(side_by_side(of["teachers"], [entropy(), entropy(temperature)]))
+        found[0].append(side_by_side(of["students"], likeness))
     found[0] += [levels(of["students"], [ACCURACY], split) for split in ("test", "shifted")]
     by_number: dict[tuple, list[dict]] = {}
     for n, tables in found.items():

@@ -153,7 +153,8 @@ def about(settings: Settings, rows: pd.DataFrame) -> Markdown:
     text = (
         f"This page was made with the profile `{settings.profile}`: {sizes(rows)}, on "
         f"{test_set_name(settings.dataset, 'test')}, teachers under "
-        f"{listing(augmentation_name(augment.label(a)) for a in settings.augmentations)}; {rows['mark'].nunique()} runs."
+        f"{listing(augmentation_name(augment.label(a)) for a in settings.augmentations)}; "
+        f"{rows['mark'].nunique()} runs."
     )
     made = (run.metrics["provenance"].get("shifted") for run in rows["run"] if "shifted" in run.metrics)
     if shifted := next(made, None):
@@ -174,7 +175,9 @@ def about_crossed(rows: pd.DataFrame) -> Markdown:
 def reduced(rows: pd.DataFrame) -> str:
     """A sentence on those of the paper's networks that are narrower here, empty where none is."""
     narrow = rows[rows["network"].isin(list(NETWORKS)) & (rows["width"] < FULL_WIDTH)]
-    return f" **These are reduced models**: {sizes(narrow)}. The paper's have width {FULL_WIDTH}." if len(narrow) else ""
+    if narrow.empty:
+        return ""
+    return f" **These are reduced models**: {sizes(narrow)}. The paper's have width {FULL_WIDTH}."
 
 
 def sizes(rows: pd.DataFrame) -> str:

@@ -70,7 +70,7 @@ def gathered(numbers: pd.DataFrame, value: str) -> pd.DataFrame:
     """A frame with a row a number in column `value`, its run's mark in `runs`, as one of levels: a row a label."""
     labels = [c for c in LABELS if c in numbers]
     found = numbers.groupby(labels, sort=False).agg(
-        ours=(value, "mean"), seeds=(value, tuple), n=("runs", "nunique"), runs=("runs", lambda marks: " ".join(marks.unique()))
+        ours=(value, "mean"), seeds=(value, tuple), n=("runs", "nunique"), runs=("runs", lambda of: " ".join(of.unique()))
     )
     return found.reset_index().assign(measure=value, title=value, digits=2, test_set="")
 
@@ -103,7 +103,7 @@ def _pivoted(frame: pd.DataFrame, caption: str, name: str, across, cell: Callabl
     # A frame of controls and students has an arm in each row, and perhaps only one.
     labels = [c for c in several if c not in side] or ["augmentation"]
     order = [data[c].map({value: i for i, value in enumerate(dict.fromkeys(data[c]))}) for c in labels]
-    data = data.iloc[np.lexsort([*reversed(order)])] if len(order) > 1 else data.iloc[np.argsort(order[0], kind="stable")]
+    data = data.iloc[np.lexsort(order[::-1])]
     columns = list(dict.fromkeys(data[side].itertuples(index=False, name=None))) if side else [()]
     with_paper = "printed" in data and (data["printed"] != "").any()
     header = [names.COLUMNS.get(c, c.capitalize()) for c in labels]
@@ -323,8 +323,8 @@ def sanity(rows: pd.DataFrame, caption: str, name: str) -> Markdown | None:
     None where nothing is known beforehand of networks of that size on that data.
     """
     lines, outside = [], []
-    for (network, loss, teaching, own), group in rows.groupby(
-        ["network", "loss", "teacher_augmentation", "augmentation"], sort=False
+    for (network, loss, teaching, own, _), group in rows.groupby(
+        ["network", "loss", "teacher_augmentation", "augmentation", "epochs"], sort=False
     ):
         for expected in (one for one in EXPECTATIONS if one.applies(group["run"].iloc[0].spec)):
             found = [measures.ACCURACY.value(run) for run in group["run"]]
@@ -335,7 +335,8 @@ def sanity(rows: pd.DataFrame, caption: str, name: str) -> Markdown | None:
                 outside.append(f"{who} ({images}) with {listing(missed)}, expected {expected.told()}")
             lines.append([
                 who, images, expected.told(), ", ".join(f"{accuracy:.4f}" for accuracy in found),
-                f"**{len(found) - len(missed)} of {len(found)}**" if missed else "yes", run_links(" ".join(group["mark"])),
+                f"**{len(found) - len(missed)} of {len(found)}**" if missed else "yes",
+                run_links(" ".join(group["mark"])),
             ])  # fmt: skip
     if not lines:
         return None
@@ -351,16 +352,17 @@ def every_run(rows: pd.DataFrame) -> Markdown:
     shifted = [measures.ACCURACY.value(run, "shifted") for run in rows["run"]]
     made = [run.metrics["provenance"] for run in rows["run"]]
     data = pd.DataFrame({
-        "run": [run.key for run in rows["run"]], "teacher's images": rows["teacher_augmentation"].where(rows["loss"] != "", "").to_list(),
+        "run": [run.key for run in rows["run"]],
+        "teacher's images": rows["teacher_augmentation"].where(rows["loss"] != "", "").to_list(),
         "own images": rows["augmentation"].to_list(), "loss": rows["loss"].to_list(), "seed": rows["seed"].to_list(),
         **of, "shifted accuracy": shifted,
         **{one: [each[one] for each in made] for one in ("seconds", "device", "commit")},
     })  # fmt: skip
     scored = (*scores, "shifted accuracy")
+    shown = data.astype(object)
+    for column in scored:
+        shown[column] = ["" if pd.isna(value) else number(value, 4) for value in data[column]]
+    shown["run"] = [f"[{run}](run:{mark})" for run, mark in zip(data["run"], rows["mark"], strict=True)]
     align = [RIGHT if column in (*scored, "seed", "seconds") else LEFT for column in data]
-    lines = [
-        [f"[{key}](run:{mark})", *(number(x, 4) if c in scored and x is not None and x == x else "" if x is None or x != x
-         else str(x) for c, x in zip(data.columns[1:], others))]
-        for mark, (key, *others) in zip(rows["mark"], data.itertuples(index=False), strict=True)
-    ]  # fmt: skip
+    lines = [list(map(str, line)) for line in shown.itertuples(index=False)]
     return Markdown(f"{pipes([list(data), align, *lines])}\n\n{csv_link(data, 'runs')}\n")

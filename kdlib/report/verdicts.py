@@ -149,7 +149,7 @@ def expectation(effect: claims.Effect) -> str:
 
 
 def beside(own: Edition, other: Edition | None) -> Markdown:
-    """Verdicts and primary effects of two editions, a row for each case that both have runs of; bold where they differ."""
+    """Verdicts and primary effects of two editions, a row for each case that both have; bold where they differ."""
     if other is None:
         return Markdown("Of this edition's settings no other size is stored here as a whole: there is no comparison.")
     theirs = {(case.claim.id, case.loss, case.budget): case for case in other.judgements}
