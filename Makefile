@@ -1,6 +1,9 @@
 # make report   the environment, the runs, the notebooks and the book of one edition; prints where the page is
 # make test     the environment and the tests
 # make book     the committed edition, from notebooks that are already executed
+# make pdf      the same as one document; needs Chromium
+# make lab      JupyterLab, installed when first asked for, with the notebooks
+# make clean    takes away all pages that were built; the runs and the environment stay
 PROFILE ?= demo
 # more for the command: make report ARGS="--chapter students --set student_epochs=2", make test ARGS="-k report"
 ARGS ?=
@@ -11,7 +14,7 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: report test book
+.PHONY: report test book pdf lab clean
 report: $(READY)
 	$(BIN)/python -m kdlib report --profile $(PROFILE) $(ARGS)
 
@@ -21,10 +24,19 @@ test: $(READY)
 book: $(READY)
 	$(BIN)/jupyter-book build book
 
+pdf: $(READY)
+	$(BIN)/python -m kdlib.report.pdf $(ARGS)
+
+lab: $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet jupyterlab -c constraints.txt
+	$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)
+
+clean:
+	rm -rf _build book/_build
+
 # Done again only where the list of packages or of their versions has changed.
-$(READY): requirements.txt constraints.txt
+$(READY): install.py requirements.txt constraints.txt pyproject.toml
 	$(if $(PYTHON),,$(error Python 3.11 or later is needed and none was found: make PYTHON=/path/to/python))
-	$(PYTHON) -m venv .venv
-	@echo "Installing packages into .venv; the first time takes minutes"
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt -c constraints.txt
+	@echo "Installing packages into .venv: the first time, some gigabytes are downloaded"
+	$(PYTHON) install.py
 	touch $@

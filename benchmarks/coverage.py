@@ -7,6 +7,7 @@ seeds, of students each, shares of the first two components, and sizes of the la
 """
 
 import argparse
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -80,10 +81,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=1000)
     repeats = parser.parse_args().repeats
-    for profile in ("paper", "cpu"):
-        settings = study.settings("students", profile)
-        for chapter in (study.teachers, study.students):
-            print(components(frame(runs.stored(chapter(settings)))).round(3).to_string(), end="\n\n")
+    for profile, budget in itertools.product(("paper", "cpu"), study.BUDGETS):
+        settings = study.settings("students", profile, budgets=[budget])
+        made = runs.stored(study.teachers(settings) + study.students(settings))
+        print(f"{profile}, {budget}\n{components(frame(made, budget)).round(3).to_string()}\n")
     for seeds, students in SIZES:
         for whose, shares in SHARES.items():
             for by_images in BY_IMAGES if students > 1 or whose == "its own" else ():

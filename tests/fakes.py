@@ -62,6 +62,7 @@ def chapter(name, accuracy=None, *, seeds=(0, 1, 2), dataset="cifar10", options=
 
     Where `accuracy` gives None, that run is missing.
     """
+    overrides = {"budgets": ["long"]} | overrides
     settings = study.settings(name, "paper", seeds=list(seeds), dataset=dataset, **overrides)
     there = {"people": dataset == "cifar10", "shifted": dataset != "mnist"}
     made = []

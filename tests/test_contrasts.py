@@ -14,10 +14,11 @@ from scipy import stats
 from kdlib import study
 from kdlib.results import contrasts as module
 from kdlib.results.contrasts import ContrastError, contrasts, weighted
-from kdlib.results.frame import frame
+from kdlib.results.frame import frame, measured
 from kdlib.results.measures import ACCURACY
 
 ARMS = [(name, "none") for name in ("none", "crop_flip", "cutout", "mixup", "cutmix")]
+LONG = {"budgets": ["long"]}
 MIXED = {("mixup", "none"): 0.5, ("cutmix", "none"): 0.5, ("none", "none"): -1.0}
 
 
@@ -313,20 +314,42 @@ def test_what_has_no_meaning_is_refused():
 
 
 def test_what_is_not_measured_is_not_compared():
-    s = study.settings("students", "paper", seeds=[0, 1], students=["lenet"], reductions=["mean"])
+    s = study.settings("students", "paper", seeds=[0, 1], students=["lenet"], reductions=["mean"], **LONG)
     rows = frame(FakeRun(spec, shifted=False) for spec in study.students(s))
     assert contrasts(rows, ACCURACY, split="shifted").empty
     assert list(contrasts(rows, ACCURACY, split="shifted").columns) == list(module.COLUMNS)
 
 
 def test_networks_of_another_length_are_another_kind():
-    s = study.settings("students", "paper", seeds=[0, 1], students=["lenet"], reductions=["mean"])
+    s = study.settings("students", "paper", seeds=[0, 1], students=["lenet"], reductions=["mean"], **LONG)
     specs = [spec for spec in study.students(s) if hasattr(spec, "teacher")]
     short = [replace(spec, recipe=replace(spec.recipe, epochs=9)) for spec in specs]
     found = contrasts(frame(map(FakeRun, specs + short)), ACCURACY)
     assert found.groupby("epochs").size().to_dict() == {9: 5, 60: 5}
     of_short = contrasts(frame(map(FakeRun, short)), ACCURACY)
     pd.testing.assert_frame_equal(found[found["epochs"] == 9].reset_index(drop=True), of_short)
+
+
+def test_students_of_their_own_seeds_beside_controls_of_their_own_lengths():
+    s = study.settings("students", "paper", seeds=[0, 1], students=["lenet"], reductions=["mean"], **LONG)
+
+    def students(of, epochs):
+        recipe = s.recipe("lenet", epochs)
+        return [study.student(s, "lenet", of, "mean", seed=seed, recipe=recipe) for seed in range(4)]
+
+    specs = [one for t in (0, 1) for a in s.augmentations for one in students(study.teacher(s, a, t), 12)]
+    specs += students(study.uniform_teacher(s), 6) + students(study.random_teacher(s, 0), 20)
+    alone = [study.alone(s, "lenet", seed) for seed in range(4)]
+    specs += [replace(spec, recipe=s.recipe("lenet", 9)) for spec in alone]
+    rows = frame(map(FakeRun, specs), "chosen")
+    found = contrasts(rows, ACCURACY, minus=["none", "alone", "random", "uniform"])
+    assert set(found["epochs"]) == {12} and set(found["budget"]) == {"chosen"} and found["low"].notna().all()
+    taught = found[~found["who"].isin(["alone", "random", "uniform"])]
+    assert set(taught["n"]) == {2} and set(taught["students"]) == {4}
+    assert found.groupby("less").size().to_dict() == {"none": 7, "alone": 6, "random": 5, "uniform": 4}
+    value = measured(rows, [ACCURACY]).groupby("teacher_augmentation")["accuracy"].mean()
+    for _, one in found.iterrows():
+        assert one["estimate"] == pytest.approx(value[one["who"]] - value[one["less"]])
 
 
 # ---------------------------------------------------------------- coverage

@@ -18,7 +18,7 @@ def one(spec, **options):
 
 
 def settings(name="students", **overrides):
-    return study.settings(name, "paper", **overrides)
+    return study.settings(name, "paper", budgets=["long"], **overrides)
 
 
 def test_a_student_of_a_trained_teacher():

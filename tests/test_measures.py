@@ -181,6 +181,15 @@ def test_fidelity_is_of_each_students_own_teacher_and_of_the_baselines_for_contr
         assert kl.value(run) == pytest.approx(metrics.student_teacher_kl(*pair))
         assert softened.value(run) == pytest.approx(metrics.student_teacher_kl(*pair, 20.0))
     assert kl.value(student) > softened.value(student)
+    later = FakeRun(study.alone(s, "lenet", 7))  # of a seed that no teacher has
+    first = teachers[study.teacher(s, (), 0)]
+    assert agreement.value(later) == metrics.agreement(
+        later.predictions["test_logits"], first.predictions["test_logits"]
+    )
+
+
+def test_the_semantic_groups_are_those_of_the_figure():
+    assert measures.GROUPS == {"cifar10": ((1, 9), (3, 2))}
 
 
 def test_every_metric_of_the_paper_has_a_measure_that_says_so():

@@ -411,6 +411,12 @@ def test_from_one_seed_nothing_is_told():
     for one in found[0].findings:
         assert one.says == "one seed" and one.excluded is None and one.estimate < -0.2
 
+    def options(spec):
+        return {"device": "a GPU" if getattr(spec, "teacher", spec).augmentations else "a CPU"}
+
+    apart = judged(2, students=made("students", students_of(none=0.8, rest=0.5), seeds=(1,), options=options))
+    assert {j.verdict for j in apart} == {"can't be told"}
+
 
 def test_networks_with_fewer_seeds_leave_the_others_theirs():
     rows = made("students", students_of(mixup=0.55, cutmix=0.55, rest=0.75))

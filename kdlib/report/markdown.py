@@ -80,3 +80,12 @@ def number(value: float, digits: int = 3, sign: str = "") -> str:
     ('−0.03', '+0.5')
     """
     return f"{value:{sign}.{digits}f}".replace("-", "−")
+
+
+def interval(low: float, high: float, digits: int = 3) -> str:
+    """From where to where.
+
+    >>> interval(-0.02, 0.1)
+    '−0.020 to 0.100'
+    """
+    return f"{number(low, digits)} to {number(high, digits)}"

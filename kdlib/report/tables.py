@@ -16,7 +16,7 @@ import pandas as pd
 from kdlib import augment
 from kdlib.models import FULL_WIDTH
 from kdlib.report.markdown import (
-    LEFT, MISSING, NO_BREAK, RIGHT, Markdown, csv_link, number, numbered, pipes, run_links,
+    LEFT, MISSING, NO_BREAK, RIGHT, Markdown, csv_link, interval, number, numbered, pipes, run_links,
 )  # fmt: skip
 from kdlib.results import measures, names
 from kdlib.results.measures import Measure
@@ -26,11 +26,9 @@ from kdlib.runs import is_taught
 
 # Measures that stand side by side, by what the table is about.
 LAYOUTS: dict[str, tuple[Measure, ...]] = {
-    "scores": (measures.ACCURACY, measures.PRECISION, measures.RECALL, measures.F1),
     "weights": (measures.PRECISION, measures.WEIGHTED_PRECISION, measures.F1, measures.WEIGHTED_F1),
     "human_kl": (measures.HUMAN_KL, measures.MODEL_HUMAN_KL, measures.RELEASED_HUMAN_KL),
     "likeness": (measures.KL_OFF_DIAGONAL, measures.HUMAN_ORDER),
-    "latent": (measures.SPREAD, measures.DISTANCE),
     "calibration": measures.CALIBRATIONS,
     "training": (measures.trained("accuracy"), measures.trained("loss"), measures.ACCURACY, measures.LOSS),
     "restraint": (measures.trained("accuracy"), measures.ACCURACY, measures.CONFIDENCE, measures.LOGIT_SIZE),
@@ -98,6 +96,8 @@ def show(frame: pd.DataFrame, caption: str, name: str, across: str | Sequence[st
 def _pivoted(frame: pd.DataFrame, caption: str, name: str, across, cell: Callable, below: Callable) -> Markdown:
     data = _labelled(frame)
     several = [c for c in LABELS if c in data and data[c].nunique() > 1]
+    if "budget" in several and len(set(data["budget"]) - {""}) < 2:  # that of teachers is no other one
+        several.remove("budget")
     chosen = [across] if isinstance(across, str) else across or ["less" if "less" in several else "loss"]
     side = [c for c in chosen if c in data]
     # A frame of controls and students has an arm in each row, and perhaps only one.
@@ -154,7 +154,7 @@ def _level(row: dict[str, Any]) -> str:
     if len(seeds) == 1:
         return mean
     if len(seeds) > FEW:
-        seeds = [f"{number(min(row['seeds']), digits)} to {number(max(row['seeds']), digits)}"]
+        seeds = [interval(min(row["seeds"]), max(row["seeds"]), digits)]
     return f"{mean} <br>[{', '.join(seeds)}]{{.seeds}}"
 
 
@@ -168,7 +168,7 @@ def _contrast(row: dict[str, Any]) -> str:
         text = f"[{text}]{{.grey}}"
     if np.isnan(row["low"]):
         return text
-    return f"{text} <br>[{number(row['low'], digits)},{NO_BREAK}{number(row['high'], digits)}]{{.seeds}}"
+    return f"{text} <br>[{interval(row['low'], row['high'], digits)}]{{.seeds}}"
 
 
 def _below_levels(data: pd.DataFrame) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from kdlib.report.editions import Edition, sizes
-from kdlib.report.markdown import LEFT, MISSING, NO_BREAK, RIGHT, Markdown, number, numbered, run_links
+from kdlib.report.markdown import LEFT, MISSING, NO_BREAK, RIGHT, Markdown, interval, number, numbered, run_links
 from kdlib.results import claims, names
 from kdlib.results.claims import NOT_RUN, NOT_TESTABLE, Finding, Judgement
 
@@ -118,7 +118,7 @@ def estimate(finding: Finding, between: str = " <br>") -> str:
     text += EXCLUDED if finding.excluded else ""
     if np.isnan(finding.low):
         return text
-    return f"{text}{between}[{number(finding.low)},{NO_BREAK}{number(finding.high)}]{{.seeds}}"
+    return f"{text}{between}[{interval(finding.low, finding.high)}]{{.seeds}}"
 
 
 def below(judgements: Iterable[Judgement]) -> str:

@@ -615,7 +615,8 @@ def tidy(judgements: Iterable[Judgement]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "claim": case.claim.id, "loss": case.loss, "budget": case.budget, "verdict": case.verdict,
-            "effect": finding.effect.title, "primary": finding is case.primary, "part": finding.effect.part,
+            "effect": finding.effect.title, "measure": finding.effect.columns[0].measure.name,
+            "primary": finding is case.primary, "part": finding.effect.part,
             "expected": finding.effect.expected, "threshold": finding.effect.threshold,
             "paper": finding.effect.printed(), "estimate": finding.estimate, "low": finding.low, "high": finding.high,
             "p": finding.p, "n": finding.n, "students": finding.students, "one_device": finding.one_device,

@@ -194,8 +194,7 @@ class Cells:
         one_device = all(self.rows["device"].iloc[block].nunique() == 1 for block in design.rows)
         kind = next(iter(weights))[0]
         return [
-            kind._asdict() | {"measure": self.measure.name, "title": self.measure.title}
-            | {"digits": self.measure.digits, "split": self.split} | dict(names)
+            kind._asdict() | self.measure.named | {"split": self.split} | dict(names)
             | {"estimate": estimate, "low": low, "high": high, "p": p, "n": design.n, "students": design.students}
             | {"clear": bool(one_device and (low > 0 or high < 0)), "one_device": one_device}
             | {"runs": " ".join(dict.fromkeys(compared["mark"]))}

@@ -14,9 +14,9 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from kdlib import metrics
-from kdlib.runs import Run, is_taught
+from kdlib.runs import TSNE_CLASSES, Run, is_taught
 
-GROUPS = {"cifar10": ((1, 9), (2, 3))}  # Figure 4's two semantic groups of classes: vehicles, animals
+GROUPS = {dataset: (classes[:2], classes[2:]) for dataset, classes in TSNE_CLASSES.items()}  # semantic, of Figure 4
 UNIT = (0.0, 1.0)
 _MEASURED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # of each run: values by measure and split
 
@@ -38,6 +38,11 @@ class Measure:
     digits: int = 3
     split: str = "test"  # where it is measured if nothing else is said
     nil: float = np.nan
+
+    @property
+    def named(self) -> dict[str, str | int]:
+        """What a row of a frame says of it."""
+        return {"measure": self.name, "title": self.title, "digits": self.digits}
 
     def value(self, run: Run, split: str | None = None) -> float | None:
         """The number, computed once a run."""
@@ -262,8 +267,9 @@ def entropy(temperature: float = 1.0) -> Measure:
 def fidelity(teachers: Mapping, temperature: float) -> tuple[Measure, ...]:
     """How much like its own teacher a student predicts: agreement, and KL from it at temperature 1 and `temperature`.
 
-    `teachers` maps specs to runs, the baseline's teacher of each seed among them: beside it stand the controls, which
-    no trained network taught. So much alike are two networks that learned from the same labels.
+    `teachers` maps specs to runs, the baseline's among them. Beside the baseline's teacher of their seed, or the first
+    where there is none of theirs, stand the controls, which no trained network taught: so much alike are two networks
+    that learned from the same labels.
     """
     baselines = {spec.seed: run for spec, run in teachers.items() if not spec.augmentations}
     first = next(iter(baselines.values()), None)  # beside a control whose seed no teacher has

@@ -142,9 +142,9 @@ def levels(
 ) -> pd.DataFrame:
     """What was measured over the seeds of each kind of network, told apart `by` columns: a row a kind and measure.
 
-    To these columns come `measure` with its `title` and `digits`, `split`, `ours` (the mean over runs), `seeds` (the
-    number of each run, in the order of teachers' seeds, then their own), `n` (teachers' seeds) and `runs` (marks). Where
-    a run has no such number, `n` is 0.
+    To these columns come those of `LEVEL`: the measure, `ours` (the mean over runs), `seeds` (the number of each run in
+    the order of teachers' seeds, then their own), `n` (teachers' seeds) and `runs` (marks). Where a run has no such
+    number, `n` is 0.
     """
     found = []
     for labels, group in rows.groupby(list(by), sort=False):
@@ -157,8 +157,8 @@ def levels(
             known = None not in values
             found.append(
                 dict(zip(by, labels, strict=True))
-                | {"measure": one.name, "title": one.title, "digits": one.digits, "split": at}
-                | {"ours": float(np.mean(values)) if known else np.nan}
+                | one.named
+                | {"split": at, "ours": float(np.mean(values)) if known else np.nan}
                 | {"seeds": tuple(values) if known else (), "n": group["teacher_seed"].nunique() if known else 0}
                 | {"runs": " ".join(group["mark"]) if known else ""}
             )
@@ -189,11 +189,11 @@ def rows_of(rows: pd.DataFrame, table: int) -> pd.DataFrame:
 def beside_paper(rows: pd.DataFrame, table: int, chosen: Sequence[Measure] | None = None) -> pd.DataFrame:
     """The numbers of one of the paper's tables with ours beside them: a row a number, of theirs, of ours or of both.
 
-    Columns: `network` (as in paper.csv), `test_set` (ours, as it is called), `paper_set` (theirs), `measure`,
-    `augmentation` (or a control), `loss`, `budget`, `paper` and `printed`; `ours`, `seeds`, `n`, `runs` as in `levels`,
-    `difference` (ours less theirs, only where the data are the same) and `absent` ("not run", "no such number" or "").
-    The order is that of the paper; other networks, other augmentations and controls follow. `chosen` are the measures,
-    by default those of `MEASURES`; beside what the paper does not print stands nothing.
+    Columns: `network` (as in paper.csv), `test_set` (ours, as it is called), `paper_set` (theirs), `measure`, `title`,
+    `digits`, `augmentation` (or a control), `loss`, `budget`, `paper` and `printed`; `ours`, `seeds`, `n`, `runs` as in
+    `levels`, `difference` (ours less theirs, where the data are the same), `absent` ("not run", "no such number" or
+    ""). The order is that of the paper; other networks, other augmentations and controls follow. `chosen` are the
+    measures, by default those of `MEASURES`; beside what the paper does not print stands nothing.
     """
     augmentations, networks, test_sets, metrics = _table(table)
     chosen = list(chosen or (one for metric in metrics for one in MEASURES[metric]))
@@ -222,8 +222,8 @@ def beside_paper(rows: pd.DataFrame, table: int, chosen: Sequence[Measure] | Non
             name = test_set_name(datasets[0], SPLITS[test_set]) if datasets else PAPER_TEST_SETS[test_set]
             both = [cell.get("ours", np.nan), float(printed) if printed else np.nan]
             out.append(
-                {"network": network, "test_set": name, "paper_set": PAPER_TEST_SETS[test_set], "measure": one.name}
-                | {"title": one.title, "digits": one.digits}
+                {"network": network, "test_set": name, "paper_set": PAPER_TEST_SETS[test_set]}
+                | one.named
                 | {"augmentation": line, "loss": form[0], "budget": form[1], "paper": both[1], "printed": printed}
                 | {"ours": both[0], "seeds": cell.get("seeds", ()), "n": cell.get("n", 0)}
                 | {"difference": both[0] - both[1] if name == PAPER_TEST_SETS[test_set] else np.nan}
