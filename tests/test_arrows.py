@@ -46,9 +46,9 @@ def test_no_arrow_points_upwards(name):
     assert {str(path): found for path in files(*patterns) if (found := taken(path, *forbidden))} == {}
 
 
-def test_only_commands_use_the_press():
+def test_only_the_command_line_uses_the_press():
     found = [path for path in files("kdlib/**/*.py") if taken(path, "kdlib.report.press")]
-    assert found == [ROOT / "kdlib" / "__main__.py", ROOT / "kdlib" / "report" / "pdf.py"]
+    assert found == [ROOT / "kdlib" / "__main__.py"]
 
 
 def test_pages_know_names_and_runs_alone():

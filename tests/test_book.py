@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from gates import ROOT, read_notebook
 
-from kdlib import data, models
+from kdlib import fetch, models
 from kdlib.report import markdown, press
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -18,10 +18,7 @@ PROSE = [*sorted((ROOT / "book").glob("**/*.md")), *SOURCES]
 
 # Constants of method that prose may state, each with where it comes from. Whatever we measured is no such constant.
 METHOD = {
-    "95 % confidence interval": "the level of kdlib.stats",
-    "95 % intervals over seeds": "the same",
-    "95 % bootstrap bands": "the same",
-    "rejects at 0.05 over the number of": "the same level, as an error rate",
+    "95 % interval": "the level of kdlib.results.contrasts",
     "probability of 0.5 that the paper names": "the paper, Section 4.1",
     "parameters 0.5 and 1": "the same",
     "probability of 0.5 is never drawn": "the same; the released code's train function",
@@ -29,13 +26,12 @@ METHOD = {
     "Nesterov momentum 0.9": "the recipe in kdlib.train",
     "1.3 times as many parameters": "kdlib.models: checked below",
     "Python 3.11": "pyproject.toml, requires-python",
-    "Lines: 95 % intervals": "the level of kdlib.stats",
-    "archive of 0.7 GB": "kdlib.data.CINIC10_ARCHIVE: checked below",
+    "archive of 0.7 GB": "kdlib.fetch.CINIC10_ARCHIVE: checked below",
     "All 50,000, in the original order": "CIFAR-10's size; kdlib.data refuses another",
     "All 10,000, in the original order": "the same",
     "The first 1,000 are exact": "how the copy of the test images came about",
     "A sample of 1,531 images": "the runs' provenance: checked below",
-    "used the 70,000 ImageNet images of the test fold": "kdlib.data.CINIC10_IMAGES: checked below",
+    "used the 70,000 ImageNet images of the test fold": "kdlib.fetch.CINIC10_IMAGES: checked below",
     "at most 200 of the 10,000": "how the copy of the test images came about",
 }
 
@@ -103,7 +99,7 @@ def test_every_allowed_constant_is_in_use():
 
 
 def test_the_data_are_as_large_as_the_text_says():
-    assert f"{data.CINIC10_ARCHIVE.size / 1e9:.1f}" == "0.7" and data.CINIC10_IMAGES == 70_000
+    assert f"{fetch.CINIC10_ARCHIVE.size / 1e9:.1f}" == "0.7" and fetch.CINIC10_IMAGES == 70_000
     scores = [json.loads(path.read_text()) for path in ROOT.glob("runs/cifar10-*/metrics.json")]
     assert scores and all("1,531" in one["provenance"]["shifted"] for one in scores)
 
@@ -372,7 +368,7 @@ def test_what_is_read_or_no_result_may_stand_in_prose(text):
 
 
 def test_an_allowed_constant_is_allowed_in_its_phrase_only():
-    text = "with a 95 % confidence interval; 95 % of the students"
+    text = "with a 95 % interval; 95 % of the students"
     (found,) = gates.typed_numbers(text, METHOD)
     assert "of the students" in found
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from kdlib import budgets, runs
-from kdlib.report.figures import LONG, budget_curve, student_learning_curves
+from kdlib.report.figures import LONG, budget_curve, student_learning_curves, taught
 from kdlib.report.markdown import Markdown, number
 from kdlib.report.style import Picture, words
 from kdlib.results.claims import AGAINST, FOR, NIL, NOT_RUN, Finding, Judgement
@@ -121,7 +121,7 @@ def length(settings: Settings) -> Picture:
 
 def learning(settings: Settings, students: pd.DataFrame) -> Picture:
     """Learning curves of the longest trials, which have images held out; of the students where no length was tried."""
-    found = trials(settings)
+    found = taught(trials(settings))
     longest = found[found["epochs"] == found.groupby(["network", "loss"])["epochs"].transform("max")]
     return student_learning_curves(longest if len(longest) else students)
 

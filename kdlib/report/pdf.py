@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from kdlib import KdlibError
-from kdlib.report.press import ROOT
 
+ROOT = Path(__file__).resolve().parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTH = 680  # of the text on A4, in CSS pixels of 1/96 inch
 MARGINS = {"top": "16mm", "bottom": "18mm", "left": "15mm", "right": "15mm"}
