@@ -198,3 +198,11 @@ def test_every_run_is_listed_with_its_record(students):
     assert len(rows) == len(students) and header[:2] == ["run", "teacher's images"]
     for row, run, mark in zip(rows, students["run"], students["mark"], strict=True):
         assert row[0] == f"[{run.key}](run:{mark})" and row[header.index("ECE")] == f"{ECE.value(run):.4f}"
+
+
+def test_a_row_of_many_runs_names_them_in_the_csv_alone(students):
+    few = tables.show(contrasts(students, ACCURACY), "Few.", "tab-x")
+    assert few.count("](run:") > 20 and "named in the CSV" not in few
+    made = frame(chapter("students", seeds=range(5), students=["lenet"]), "long")
+    many = tables.show(contrasts(made, ACCURACY), "Many.", "tab-x")
+    assert "| 20 runs |" in many and "](run:" not in many and "The runs of a row are named in the CSV." in many

@@ -11,6 +11,7 @@ import pandas as pd
 NO_BREAK = "\N{NO-BREAK SPACE}"
 MISSING = "–"
 LEFT, RIGHT = ":---", "---:"
+MANY = 8  # runs in a row, that are too many to be linked in it
 
 
 class Markdown(str):
@@ -35,6 +36,8 @@ def numbered(
     if data is None:
         header, _, *rows = [[unmarked(cell) for cell in line] for line in lines]
         data = pd.DataFrame(rows, columns=header)
+    if any(line[-1].endswith(" runs") for line in lines):
+        below = f"{below} The runs of a row are named in the CSV.".strip()
     foot = csv_link(data, name) + (f"\n\n{below}" if below else "")
     return Markdown(f":::{{table}} {caption}\n:name: {name}\n\n{pipes(lines)}\n:::\n\n{foot}\n")
 
@@ -71,6 +74,24 @@ def run_links(marks: str) -> str:
     '[0](run:s0-3fa9c1d2), [12](run:s12-0123abcd)'
     """
     return f",{NO_BREAK}".join(f"[{one.partition('-')[0][1:]}](run:{one})" for one in marks.split()) or MISSING
+
+
+def links_once(of_columns: Iterable[str]) -> str:
+    """The links of a row, column by column, each run where it is met first; of many runs their number.
+
+    >>> links_once(["s0-3fa9c1d2", "s0-3fa9c1d2"])
+    '[0](run:s0-3fa9c1d2)'
+    """
+    columns = [marks.split() for marks in of_columns]
+    every = dict.fromkeys(mark for marks in columns for mark in marks)
+    if len(every) > MANY:
+        return f"{len(every)} runs"
+    parts = []
+    for marks in columns:
+        if new := [mark for mark in marks if mark in every]:
+            parts.append(run_links(" ".join(new)))
+            every = {mark: None for mark in every if mark not in new}
+    return f"{NO_BREAK}/{NO_BREAK}".join(parts) or MISSING
 
 
 def number(value: float, digits: int = 3, sign: str = "") -> str:

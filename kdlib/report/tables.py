@@ -16,7 +16,7 @@ import pandas as pd
 from kdlib import augment
 from kdlib.models import FULL_WIDTH
 from kdlib.report.markdown import (
-    LEFT, MISSING, NO_BREAK, RIGHT, Markdown, csv_link, interval, number, numbered, pipes, run_links,
+    LEFT, MISSING, RIGHT, Markdown, csv_link, interval, links_once, number, numbered, pipes, run_links,
 )  # fmt: skip
 from kdlib.results import measures, names
 from kdlib.results.measures import Measure
@@ -126,7 +126,7 @@ def _pivoted(frame: pd.DataFrame, caption: str, name: str, across, cell: Callabl
             line.append(cell(row) if row else MISSING)
             if with_paper:
                 line.append(_signed(row["difference"], row["digits"]) if row else MISSING)
-        line += [" / ".join(dict.fromkeys(map(_count, rows.to_dict("records")))), _links_once(rows["runs"])]
+        line += [" / ".join(dict.fromkeys(map(_count, rows.to_dict("records")))), links_once(rows["runs"])]
         lines.append(line)
     align = [LEFT] * len(labels) + [RIGHT] * (len(header) - len(labels))
     return numbered([header, align, *lines], caption, name, _as_csv(frame), below(data))
@@ -227,16 +227,6 @@ def _paper_title(data: pd.DataFrame) -> str:
 
 def _signed(value: float, digits: int) -> str:
     return MISSING if np.isnan(value) else number(value, int(digits), "+")
-
-
-def _links_once(of_columns: Sequence[str]) -> str:
-    """The links of a row, column by column, each run where it is met first."""
-    shown, parts = set(), []
-    for marks in of_columns:
-        if new := [one for one in marks.split() if one not in shown]:
-            parts.append(run_links(" ".join(new)))
-            shown.update(new)
-    return f"{NO_BREAK}/{NO_BREAK}".join(parts) or MISSING
 
 
 def _as_csv(frame: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from kdlib.report.editions import Edition, sizes
-from kdlib.report.markdown import LEFT, MISSING, NO_BREAK, RIGHT, Markdown, interval, number, numbered, run_links
+from kdlib.report.markdown import LEFT, MISSING, RIGHT, Markdown, interval, links_once, number, numbered
 from kdlib.results import claims, names
 from kdlib.results.claims import NOT_RUN, NOT_TESTABLE, Finding, Judgement
 
@@ -53,7 +53,7 @@ def effects(judgements: Sequence[Judgement], claim: int) -> Markdown:
         lines.append([
             effect.title, expectation(effect), signed(effect.printed()), *map(effect_cell, found),
             " / ".join(dict.fromkeys(map(count, found))),
-            f"{NO_BREAK}/{NO_BREAK}".join(dict.fromkeys(run_links(one.runs) for one in found if one.runs)) or MISSING,
+            links_once(one.runs for one in found),
         ])  # fmt: skip
     align = [LEFT, LEFT, RIGHT, *[RIGHT] * len(shown), RIGHT, RIGHT]
     caption = f"Claim {of.id}: {of.statement} *Rule:* {of.rule}"
