@@ -54,7 +54,8 @@ PREPARE = """async ({title, author}) => {
     front.children[1].textContent = author;
     front.append(list);
     // Written into one page, a chapter's title is a heading of the second level behind a span that names its file.
-    const chapters = [...article.querySelectorAll('span[id^="document-"] + section')].map(one => one.querySelector('h2'));
+    const files = [...article.querySelectorAll('span[id^="document-"] + section')];
+    const chapters = files.map(one => one.querySelector('h2'));
     chapters.forEach(one => one.classList.add('chapter'));
     let last = list;
     for (const heading of article.querySelectorAll('h1, h2, h3')) {
@@ -90,7 +91,9 @@ class PdfError(KdlibError, RuntimeError):
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m kdlib.report.pdf", description=__doc__)
-    parser.add_argument("--book", type=Path, default=ROOT / "book", help="a folder as that of a report; book/ if not given")
+    parser.add_argument(
+        "--book", type=Path, default=ROOT / "book", help="a folder as that of a report; book/ if not given"
+    )
     parser.add_argument("--to", type=Path, default=ROOT / "_build" / "book.pdf")
     arguments = parser.parse_args(argv)
     try:

@@ -1,4 +1,7 @@
-"""What README.md says was found: the answer and the figure of the published front page, `python -m kdlib.report.readme`."""
+"""What README.md says was found: the answer and the figure of the published front page.
+
+`python -m kdlib.report.readme` writes them after the book was published.
+"""
 
 import re
 from pathlib import Path
