@@ -4,9 +4,10 @@ import subprocess
 import sys
 import tomllib
 
-import install
 import pytest
 from gates import ROOT
+
+import install
 
 TINY = [
     "-y",
