@@ -84,6 +84,11 @@ def test_a_printed_book_has_an_outline_and_its_chapters_on_new_pages(tmp_path):
 
 
 @needs_browser
+def test_a_link_to_the_front_page_leads_to_the_title(tmp_path):
+    assert printed(tmp_path, link="#document-page").startswith(b"%PDF")
+
+
+@needs_browser
 def test_a_link_that_leads_nowhere_is_refused(tmp_path):
     with pytest.raises(pdf.PdfError, match="#nowhere"):
         printed(tmp_path, link="#nowhere")

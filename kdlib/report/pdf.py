@@ -36,7 +36,7 @@ article img { max-height: 24cm; object-fit: contain; }
 """
 
 # Makes a document of the page; returns the links within it that lead nowhere.
-PREPARE = """async ({title, author}) => {
+PREPARE = """async ({title, author, root}) => {
     document.documentElement.dataset.theme = 'light';
     document.querySelectorAll('img[loading]').forEach(one => one.loading = 'eager');
     await Promise.all([...document.images].map(one => one.decode().catch(() => {})));
@@ -49,6 +49,7 @@ PREPARE = """async ({title, author}) => {
 
     const front = document.createElement('section'), list = document.createElement('ul');
     front.className = 'title-page';
+    front.id = 'document-' + root;  // the first page of all is the only one that is not marked so
     front.innerHTML = '<h1></h1><p></p><h2>Contents</h2>';
     front.children[0].textContent = title;
     front.children[1].textContent = author;
@@ -139,7 +140,7 @@ def print_page(page: Path, target: Path, browser: str) -> None:
         tab.emulate_media(media="print", color_scheme="light")
         tab.add_style_tag(content=STYLE)
         title, author = tab.evaluate("document.title"), "The kdlib authors"
-        dead = tab.evaluate(PREPARE, {"title": title, "author": author})
+        dead = tab.evaluate(PREPARE, {"title": title, "author": author, "root": page.stem})
         too_wide = tab.evaluate(FIT)
         if dead or too_wide:
             raise PdfError(f"links that lead nowhere: {dead[:5]}; tables that do not fit: {too_wide[:5]}")
