@@ -5,7 +5,13 @@ Every augmentation takes `(images, labels, generator)` and returns `(images, lab
 back from the device, so on CUDA none of them waits for the GPU.
 
 Adding one is adding a function to `BEFORE_NORMALISING` (uint8 images, (N, H, W, 3)) or to `AFTER_NORMALISING`
-(normalised float images, (N, 3, H, W)), and its name to `MIXING` where its labels are those of two sources.
+(normalised float32 images, (N, 3, H, W)), and its name to `MIXING` where its labels are those of two sources. It returns
+images of the type and shape that it was given, and as labels
+
+    (N,)            integers, a class an image
+    (N, K)          soft labels, the shares of the classes, as torchvision's and timm's MixUp and CutMix give them
+    (y_a, y_b, lam) the labels of two sources, each as above, and the share of the first: a number or a tensor of the
+                    batch, or (N,), one an image
 """
 
 from collections.abc import Callable
@@ -139,11 +145,70 @@ def augment(
     images: Tensor, labels: Tensor, names: tuple[str, ...], mean: Tensor, std: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Labels]:
     """A training batch: uint8 images (N, H, W, 3) and labels (N,) -> network input (N, 3, H, W) and labels."""
-    batch: tuple[Tensor, Labels] = (images, labels)
     before = [name for name in names if name in BEFORE_NORMALISING]
     for name in before:
-        batch = BEFORE_NORMALISING[name](*batch, generator)
-    batch = (normalise(batch[0], mean, std), batch[1])
+        images, labels = as_tensors(*BEFORE_NORMALISING[name](images, labels, generator))
+    images = normalise(images, mean, std)
     for name in names[len(before):]:
-        batch = AFTER_NORMALISING[name](*batch, generator)
-    return batch
+        images, labels = as_tensors(*AFTER_NORMALISING[name](images, labels, generator))
+    return images, labels
+
+
+def as_tensors(images: Tensor, labels: Labels) -> tuple[Tensor, Labels]:
+    """The same with soft labels in float32, and a share that is a number as a tensor."""
+    if isinstance(labels, tuple | list):
+        y_a, y_b, lam = labels
+        lam = lam.float() if isinstance(lam, Tensor) else torch.full((), lam, device=images.device)
+        return images, (soft(y_a), soft(y_b), lam)
+    return images, soft(labels)
+
+
+def soft(labels: Tensor) -> Tensor:
+    return labels.float() if labels.dim() == 2 else labels
+
+
+def check_returned(
+    images: Tensor, labels: Tensor, names: tuple[str, ...], mean: Tensor, std: Tensor, classes: int
+) -> None:
+    """Refuse an augmentation that fails, or returns something else than the head of this module says; on one batch."""
+    generator = torch.Generator(images.device).manual_seed(0)
+    for name in names:
+        if name in AFTER_NORMALISING and images.dtype == torch.uint8:
+            images = normalise(images, mean, std)
+        function = BEFORE_NORMALISING.get(name) or AFTER_NORMALISING[name]
+        try:
+            changed, mixed = as_tensors(*function(images, labels, generator))
+            sources = mixed if isinstance(mixed, tuple) else (mixed,)
+            fault = fault_of_images(changed, images) or fault_of_labels(sources, len(images), classes)
+        except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+            fault = f"failed with {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        if fault:
+            raise AugmentError(f"the augmentation {name!r} {fault}")
+        images, labels = changed, mixed
+
+
+def fault_of_images(found: Tensor, given: Tensor) -> str | None:
+    if (found.dtype, found.shape, found.device) == (given.dtype, given.shape, given.device):
+        return None
+    return (
+        f"returned images of {found.dtype} {tuple(found.shape)} on {found.device}: expected {given.dtype} "
+        f"{tuple(given.shape)} on {given.device}, as it was given"
+    )
+
+
+def fault_of_labels(sources: tuple[Tensor, ...], n: int, classes: int) -> str | None:
+    for labels in sources[:2]:
+        hard = labels.shape == (n,) and labels.dtype == torch.int64
+        if not hard and labels.shape != (n, classes):
+            return (
+                f"returned labels of {labels.dtype} {tuple(labels.shape)}: expected int64 ({n},), or shares "
+                f"({n}, {classes})"
+            )
+        if hard and not (0 <= labels.min() and labels.max() < classes):
+            return f"returned labels from {labels.min()} to {labels.max()}: expected 0 to {classes - 1}"
+        if not hard and not (labels.min() >= 0 and (labels.sum(1) - 1).abs().max() < 1e-3):
+            return "returned soft labels that are no shares: expected rows of 0 or more whose sum is 1"
+    for lam in sources[2:]:
+        if lam.shape not in ((), (n,)) or not (0 <= lam.min() and lam.max() <= 1):
+            return f"returned a share of shape {tuple(lam.shape)}: expected (), or ({n},), of numbers from 0 to 1"
+    return None

@@ -24,7 +24,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
-from kdlib import fetch
+from kdlib import fetch, folder_from
 from kdlib.fetch import (
     CIFAR10_CLASSES,
     CIFAR10H,
@@ -91,8 +91,7 @@ def held_out(dataset: Dataset, count: int) -> tuple[Dataset, np.ndarray]:
 
 def folder() -> Path:
     """Where data files are kept: the environment variable KDLIB_DATA, else kdlib in the user's cache directory."""
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("KDLIB_DATA") or f"{cache}/kdlib").expanduser()
+    return folder_from("KDLIB_DATA", f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/kdlib")
 
 
 def load(name: str) -> Dataset:

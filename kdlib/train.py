@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from kdlib import speed
-from kdlib.augment import augment, label, normalise
-from kdlib.distill import Labels, cross_entropy, kd_loss
+from kdlib.augment import augment, check_returned, label, normalise
+from kdlib.distill import check_term, cross_entropy, first_label, kd_loss
 from kdlib.models import Classifier
 from kdlib.speed import Batch, LiveTeacher, Step, StoredTeacher, Teacher, TrainingError, logits_of, memory_format
 
@@ -116,6 +116,7 @@ def fit(
     distillation: Distillation | None = None,
     validation: TrainingSet | None = None,
     checkpoint: Path | None = None,
+    made_by: str = "",
     title: str = "",
 ) -> pd.DataFrame:
     """Train `model` in place on the device of `data`; returns a row an epoch: epoch, lr, loss, accuracy, seconds.
@@ -126,7 +127,8 @@ def fit(
     `teacher` is None for a network that learns from labels alone, a `StoredTeacher`, or a `LiveTeacher`, which sees
     what the student sees. Where its passes are kept, `seconds` is less for the students that come later.
     Batches have one fixed size: the images that are left over at the end of an epoch's order wait for the next.
-    `accuracy` is on the batches as they were trained on (mixed ones count their first label).
+    `accuracy` is on the batches as they were trained on (mixed ones count their first label). A `checkpoint` is gone on
+    from where it was `made_by` the same code. What network, augmentations and loss return is checked before training.
     """
     check_teacher(teacher, distillation, recipe, augmentations, data)
     device = data.images.device
@@ -137,10 +139,13 @@ def fit(
         )
     if device.type == "cpu":
         speed.keep_freed_memory()
-    model.to(device, memory_format=memory_format(recipe.precision)).train()
+    model.to(device, memory_format=memory_format(recipe.precision))
+    if recipe.epochs:
+        check_parts(model, data, recipe, augmentations, distillation)
+    model.train()
     optimizer = make_optimizer(model, recipe)
     state = [*model.state_dict().values(), *momentum_buffers(optimizer)]
-    rows = speed.load_checkpoint(checkpoint, state, device)
+    rows = speed.load_checkpoint(checkpoint, state, device, made_by)
     if isinstance(teacher, LiveTeacher):
         teacher = teacher.to(device)
     step = training_step(model, optimizer, recipe, teacher, distillation)
@@ -173,7 +178,7 @@ def fit(
         rows.append(row)
         progress.show(rows[-1])
         if checkpoint and time.monotonic() - last_saved > speed.SECONDS_BETWEEN_CHECKPOINTS:
-            speed.save_checkpoint(checkpoint, state, rows)
+            speed.save_checkpoint(checkpoint, state, rows, made_by)
             last_saved = time.monotonic()
     progress.close()
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["epoch", "lr", "loss", "accuracy", "seconds"])
@@ -219,8 +224,7 @@ def training_step(
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
             clipped = (norm > recipe.clip_norm).float()
         optimizer.step()
-        first = batch.labels[0] if isinstance(batch.labels, tuple) else batch.labels
-        correct = (logits.argmax(1) == first).float().mean()
+        correct = (logits.argmax(1) == first_label(batch.labels)).float().mean()
         return torch.stack([loss.detach(), correct, clipped])
 
     return step
@@ -267,6 +271,35 @@ def check_teacher(
         if len(teacher.logits) != len(data.images):
             found = len(teacher.logits)
             raise TrainingError(f"there are {found} teacher logits for {len(data.images)} training images")
+
+
+def check_parts(
+    model: Classifier,
+    data: TrainingSet,
+    recipe: Recipe,
+    augmentations: tuple[str, ...],
+    distillation: Distillation | None,
+) -> None:
+    """Refuse a network, an augmentation or a loss, of an extension above all, that returns what can't be trained on."""
+    few = data.images[: recipe.batch_size].clone(), data.labels[: recipe.batch_size].clone()
+    try:
+        logits, features = infer(model, few[0][:2], data.mean, data.std)
+    except (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError) as error:
+        finding = " ".join(str(error).split())[:200]
+        raise TrainingError(f"the network {type(model).__name__} failed with {type(error).__name__}: {finding}") from error
+    if logits.dim() != 2 or len(logits) != len(features) or logits.dtype != torch.float32:
+        raise TrainingError(
+            f"the network {type(model).__name__} returned logits of {logits.dtype} {tuple(logits.shape)} for two images: "
+            f"expected float32 (2, K)"
+        )
+    classes = logits.shape[1]
+    if data.labels.max() >= classes:
+        raise TrainingError(
+            f"the network {type(model).__name__} has {classes} classes, and there are labels up to {data.labels.max()}"
+        )
+    check_returned(*few, augmentations, data.mean, data.std, classes)
+    if distillation:
+        check_term(distillation.reduction, distillation.direction, classes, data.images.device)
 
 
 def make_optimizer(model: Classifier, recipe: Recipe) -> torch.optim.SGD:
