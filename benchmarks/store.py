@@ -12,9 +12,10 @@ import tempfile
 from pathlib import Path
 
 import timing
+from timing import alternate, keep
+
 from kdlib import report, runs, study
 from kdlib.runs.store import write_json, write_sums
-from timing import alternate, keep
 
 ASKED = 300
 STORES = (300, 600, 1200)  # runs in the store when 100 of them are asked for

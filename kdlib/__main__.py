@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     checked = commands.add_parser("check", help="tell which stored runs are whole, damaged or left over")
     checked.set_defaults(command=check_store)
     checked.add_argument("--repair", action="store_true", help="set damaged runs aside, so that they are made again")
-    checked.add_argument("--seal", action="store_true", help="write SHA256SUMS where it is missing and scores are right")
+    checked.add_argument("--seal", action="store_true", help="write SHA256SUMS where none is and scores are right")
     table = commands.add_parser("paper", help="print a table as the paper has it")
     table.add_argument("--table", type=int, required=True)
     table.set_defaults(command=lambda arguments: print(paper.as_text(arguments.table)))

@@ -5,8 +5,8 @@ Every augmentation takes `(images, labels, generator)` and returns `(images, lab
 back from the device, so on CUDA none of them waits for the GPU.
 
 Adding one is adding a function to `BEFORE_NORMALISING` (uint8 images, (N, H, W, 3)) or to `AFTER_NORMALISING`
-(normalised float32 images, (N, 3, H, W)), and its name to `MIXING` where its labels are those of two sources. It returns
-images of the type and shape that it was given, and as labels
+(normalised float32 images, (N, 3, H, W)), and its name to `MIXING` where its labels are those of two sources. It
+returns images of the type and shape that it was given, and as labels
 
     (N,)            integers, a class an image
     (N, K)          soft labels, the shares of the classes, as torchvision's and timm's MixUp and CutMix give them
@@ -177,7 +177,10 @@ def check_returned(
             images = normalise(images, mean, std)
         function = BEFORE_NORMALISING.get(name) or AFTER_NORMALISING[name]
         try:
-            changed, mixed = as_tensors(*function(images, labels, generator))
+            returned = function(images, labels, generator)
+            if not isinstance(returned, tuple | list) or len(returned) != 2:
+                raise TypeError(f"it returned {type(returned).__name__}, expected images and labels")
+            changed, mixed = as_tensors(*returned)
             sources = mixed if isinstance(mixed, tuple) else (mixed,)
             fault = fault_of_images(changed, images) or fault_of_labels(sources, len(images), classes)
         except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:

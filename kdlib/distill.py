@@ -112,7 +112,7 @@ def check_term(reduction: str, direction: str, classes: int, device: torch.devic
     if not isinstance(value, Tensor) or value.dim() or not value.requires_grad or not value.isfinite():
         found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise DistillError(
-            f"the loss {reduction!r} returned {found}: expected a finite scalar with a gradient for the student's logits"
+            f"the loss {reduction!r} returned {found}: expected a finite scalar with a gradient for the student"
         )
 
 

@@ -281,22 +281,20 @@ def check_parts(
     distillation: Distillation | None,
 ) -> None:
     """Refuse a network, an augmentation or a loss, of an extension above all, that returns what can't be trained on."""
+    network = f"the network {type(model).__name__}"
     few = data.images[: recipe.batch_size].clone(), data.labels[: recipe.batch_size].clone()
     try:
         logits, features = infer(model, few[0][:2], data.mean, data.std)
     except (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError) as error:
         finding = " ".join(str(error).split())[:200]
-        raise TrainingError(f"the network {type(model).__name__} failed with {type(error).__name__}: {finding}") from error
+        raise TrainingError(f"{network} failed with {type(error).__name__}: {finding}") from error
     if logits.dim() != 2 or len(logits) != len(features) or logits.dtype != torch.float32:
         raise TrainingError(
-            f"the network {type(model).__name__} returned logits of {logits.dtype} {tuple(logits.shape)} for two images: "
-            f"expected float32 (2, K)"
+            f"{network} returned logits of {logits.dtype} {tuple(logits.shape)} for two images: expected float32 (2, K)"
         )
     classes = logits.shape[1]
     if data.labels.max() >= classes:
-        raise TrainingError(
-            f"the network {type(model).__name__} has {classes} classes, and there are labels up to {data.labels.max()}"
-        )
+        raise TrainingError(f"{network} has {classes} classes, and there are labels up to {data.labels.max()}")
     check_returned(*few, augmentations, data.mean, data.std, classes)
     if distillation:
         check_term(distillation.reduction, distillation.direction, classes, data.images.device)

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -461,7 +460,7 @@ def test_a_run_killed_in_mid_epoch_resumes_to_the_same_numbers(store, tmp_path, 
     pd.testing.assert_frame_equal(resumed, straight, check_exact=True)
 
 
-@pytest.mark.parametrize("broken", ["fit", "evaluate", "half", "write_json", "provenance", "write_packed", "write_sums"])
+@pytest.mark.parametrize("broken", ["fit", "evaluate", "write_json", "provenance", "write_packed", "write_sums"])
 def test_a_run_that_fails_leaves_nothing_half_written(store, monkeypatch, broken):
     with monkeypatch.context() as patch:
         def fails(*arguments, **named):

@@ -150,8 +150,8 @@ def sha256(content: bytes) -> str:
 
 def damaged(path: Path, finding: str) -> RunError:
     return RunError(
-        f"{path} can't be used, {finding}: restore it, or set the run aside by `python -m kdlib check --repair`, and it "
-        f"is made again"
+        f"{path} can't be used, {finding}: restore it, or set the run aside by `python -m kdlib check --repair`, and "
+        f"it is made again"
     )
 
 
