@@ -110,7 +110,7 @@ def load(name: str) -> Dataset:
     """
     if name not in LOADERS:
         raise DataError(f"unknown data set {name!r}: choose one of {', '.join(LOADERS)}")
-    return _load(name, folder())
+    return _load(name, folder() if _FILES.get(name) != () else Path())
 
 
 def at_hand(name: str) -> bool:

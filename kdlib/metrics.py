@@ -38,6 +38,7 @@ HUMAN_SMOOTHING = 0.01
 # The least probability a logarithm is taken of: a softmax that has underflowed to 0 costs 708 nats, not infinity.
 FLOOR = np.finfo(np.float64).tiny
 TEMPERATURE_RANGE = (0.01, 100.0)
+MOST = 1_000_000  # bins, resamples and the like: beyond, arrays fill the memory
 CHUNK = 128  # embeddings at a time: their float64 copy stays in the cache
 
 Array = Any  # a NumPy array, or anything that turns into one: a torch tensor, nested sequences
@@ -669,8 +670,8 @@ def _choice(name: str, value: str, options: Sequence[str]) -> None:
 
 
 def _positive(name: str, value: int) -> int:
-    if not 1 <= value < np.inf or value != int(value):
-        raise MetricError(f"{name} is {value}; expected a whole number of 1 or more.")
+    if not 1 <= value <= MOST or value != int(value):
+        raise MetricError(f"{name} is {value}; expected a whole number from 1 to {MOST:,}.")
     return int(value)
 
 
