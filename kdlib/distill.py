@@ -105,17 +105,6 @@ def kd_loss(
     return (1 - kd_weight) * hard + kd_weight * temperature**2 * soft
 
 
-def check_term(reduction: str, direction: str, classes: int, device: torch.device) -> None:
-    """Refuse a divergence whose value is no finite scalar that a student's logits can follow."""
-    student, teacher = torch.linspace(-1, 1, 4 * classes, device=device).view(2, 2, classes)
-    value = TERMS[reduction](student.requires_grad_(), teacher, temperature=2.0, direction=direction)
-    if not isinstance(value, Tensor) or value.dim() or not value.requires_grad or not value.isfinite():
-        found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise DistillError(
-            f"the loss {reduction!r} returned {found}: expected a finite scalar with a gradient for the student"
-        )
-
-
 def check_settings(temperature: float, kd_weight: float, direction: str, reduction: str) -> None:
     """Refuse settings that the loss has no meaning for."""
     if not 0 < temperature <= MAX_TEMPERATURE:

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from kdlib import speed
-from kdlib.augment import augment, check_returned, label, normalise
-from kdlib.distill import check_term, cross_entropy, first_label, kd_loss
+from kdlib.augment import augment, label, normalise
+from kdlib.contract import check_augmentations_return, check_loss, check_network
+from kdlib.distill import cross_entropy, first_label, kd_loss
 from kdlib.models import Classifier
 from kdlib.speed import Batch, LiveTeacher, Step, StoredTeacher, Teacher, TrainingError, logits_of, memory_format
 
@@ -141,7 +142,11 @@ def fit(
         speed.keep_freed_memory()
     model.to(device, memory_format=memory_format(recipe.precision))
     if recipe.epochs:
-        check_parts(model, data, recipe, augmentations, distillation)
+        few = data.images[: recipe.batch_size].clone(), data.labels[: recipe.batch_size].clone()
+        classes = check_network(model, lambda: infer(model, few[0][:2], data.mean, data.std), int(data.labels.max()))
+        check_augmentations_return(*few, augmentations, data.mean, data.std, classes)
+        if distillation:
+            check_loss(distillation.reduction, distillation.direction, classes, device)
     model.train()
     optimizer = make_optimizer(model, recipe)
     state = [*model.state_dict().values(), *momentum_buffers(optimizer)]
@@ -271,33 +276,6 @@ def check_teacher(
         if len(teacher.logits) != len(data.images):
             found = len(teacher.logits)
             raise TrainingError(f"there are {found} teacher logits for {len(data.images)} training images")
-
-
-def check_parts(
-    model: Classifier,
-    data: TrainingSet,
-    recipe: Recipe,
-    augmentations: tuple[str, ...],
-    distillation: Distillation | None,
-) -> None:
-    """Refuse a network, an augmentation or a loss, of an extension above all, that returns what can't be trained on."""
-    network = f"the network {type(model).__name__}"
-    few = data.images[: recipe.batch_size].clone(), data.labels[: recipe.batch_size].clone()
-    try:
-        logits, features = infer(model, few[0][:2], data.mean, data.std)
-    except (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError) as error:
-        finding = " ".join(str(error).split())[:200]
-        raise TrainingError(f"{network} failed with {type(error).__name__}: {finding}") from error
-    if logits.dim() != 2 or len(logits) != len(features) or logits.dtype != torch.float32:
-        raise TrainingError(
-            f"{network} returned logits of {logits.dtype} {tuple(logits.shape)} for two images: expected float32 (2, K)"
-        )
-    classes = logits.shape[1]
-    if data.labels.max() >= classes:
-        raise TrainingError(f"{network} has {classes} classes, and there are labels up to {data.labels.max()}")
-    check_returned(*few, augmentations, data.mean, data.std, classes)
-    if distillation:
-        check_term(distillation.reduction, distillation.direction, classes, data.images.device)
 
 
 def make_optimizer(model: Classifier, recipe: Recipe) -> torch.optim.SGD:

@@ -20,8 +20,8 @@ from kdlib import KdlibError, data, folder_from, metrics, models, runs, speed, s
 from kdlib.__main__ import main
 from kdlib.runs import Run, RunError, make, store
 
-CORE = ["__init__", "__main__", "augment", "data", "distill", "extensions", "fetch", "metrics", "models", "speed"]
-CORE += ["study", "train", *(f"runs/{path.stem}" for path in (ROOT / "kdlib" / "runs").glob("*.py"))]
+CORE = ["__init__", "__main__", "augment", "contract", "data", "distill", "extensions", "fetch", "metrics", "models"]
+CORE += ["speed", "study", "train", *(f"runs/{path.stem}" for path in (ROOT / "kdlib" / "runs").glob("*.py"))]
 
 
 @pytest.fixture(scope="module")
