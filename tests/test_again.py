@@ -61,7 +61,7 @@ def test_a_run_that_differs_is_told_apart(store, capsys):
     "fault, says",
     [
         (lambda store, name: name + "0", "there is no run"),
-        (lambda store, name: shutil.rmtree(store / runs.key(TEACHER)) or name, "can't be used, it is missing"),
+        (lambda store, name: shutil.rmtree(store / runs.key(TEACHER)) or name, "there is no run"),
         (lambda store, name: (store / name / "spec.json").write_text("{}") and name, "describes no run"),
         (lambda store, name: shutil.copytree(store / name, store / "other").name, "describes"),
     ],

@@ -109,6 +109,8 @@ def read_sums(folder: Path) -> dict[str, str]:
     try:
         text = content_of(folder / SUMS).decode("utf-8", "replace")
     except FileNotFoundError as error:
+        if not folder.exists():
+            raise RunError(f"there is no run {folder}: restore it, or make it first") from error
         raise RunError(
             f"{folder} has no {SUMS}, so that nobody can tell whether it is whole: restore that file, or have the "
             f"scores computed again and it written by `python -m kdlib check --seal`"
