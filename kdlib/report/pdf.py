@@ -20,7 +20,8 @@ FOOT = "<div style='width: 100%; text-align: center; font-size: 8px'><span class
 STYLE = """
 html { --pst-font-size-base: 13.5px; }
 .bd-main, .bd-content, .bd-article-container, .bd-article { max-width: none !important; padding: 0 !important; }
-#jb-print-docs-body, .bd-header-announcement, .bd-footer, footer, #pst-back-to-top, .contents.local { display: none !important; }
+#jb-print-docs-body { display: none !important; }
+.bd-header-announcement, .bd-footer, footer, #pst-back-to-top, .contents.local { display: none !important; }
 article { line-height: 1.45 !important; }
 article h2.chapter { break-before: page; font-size: 2rem; margin-top: 0; }
 article pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
