@@ -19,11 +19,15 @@ PYTHON = BIN / "python"
 PIP = [PYTHON, "-m", "pip", "--disable-pip-version-check"]
 WANTED = ["-r", "requirements.txt", "-c", "constraints.txt", "-e", "."]
 # uv reads none of pip's settings: those that say where packages are come to it under its own names, separated thus.
-SETTINGS = {"index-url": ("UV_DEFAULT_INDEX", " "), "extra-index-url": ("UV_INDEX", " "), "find-links": ("UV_FIND_LINKS", ",")}
+SETTINGS = {
+    "index-url": ("UV_DEFAULT_INDEX", " "),
+    "extra-index-url": ("UV_INDEX", " "),
+    "find-links": ("UV_FIND_LINKS", ","),
+}
 
 
 def main() -> None:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (nothing has asked for the version yet)
         sys.exit(f"Python 3.11 or later is needed: this is {sys.version.split()[0]}")
     if not PYTHON.exists():
         venv.create(ROOT / ".venv", with_pip=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import timing
 from kdlib import runs, study
+from kdlib.runs.store import write_json, write_sums
 from timing import alternate, keep
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,9 +36,10 @@ def fill(store: Path, count: int) -> list[runs.Spec]:
         folder = store / runs.key(copy)
         folder.mkdir()
         for file in runs.Run(spec).folder.iterdir():
-            if file.name != "spec.json":
+            if file.name not in ("spec.json", "SHA256SUMS"):
                 (folder / file.name).symlink_to(file)
-        runs.write_json(folder / "spec.json", runs.canonical(copy))
+        write_json(folder / "spec.json", runs.canonical(copy))
+        write_sums(folder)
         made.append(copy)
     return made
 

@@ -1,5 +1,8 @@
 """A reproduction of Das et al. (2020): what data augmentation does to knowledge distillation."""
 
+import os
+from pathlib import Path
+
 __version__ = "0.1.0"
 
 
@@ -9,3 +12,16 @@ class KdlibError(Exception):
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in a notebook: the sentence, without the way that led to it."""
         return [f"{type(self).__name__}: {self}"]
+
+
+def folder_from(variable: str, otherwise: str) -> Path:
+    """The folder that an environment variable names, else `otherwise`; `~` is the home directory.
+
+    A relative one lies in the checkout, or beside the installed package, whichever folder a process is started in: a
+    notebook's kernel and the command line then mean the same.
+    """
+    text = os.environ.get(variable) or otherwise
+    try:
+        return Path(__file__).resolve().parents[1] / Path(text).expanduser()
+    except RuntimeError as error:
+        raise KdlibError(f"{text} needs a home directory, and there is none: set {variable} to a folder") from error

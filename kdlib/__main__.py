@@ -1,4 +1,4 @@
-"""The command line: `python -m kdlib run | report | again | paper`."""
+"""The command line: `python -m kdlib run | report | check | again | paper`."""
 
 import argparse
 import contextlib
@@ -10,10 +10,13 @@ import yaml
 
 from kdlib import KdlibError, budgets, runs, study
 from kdlib.results import paper
-from kdlib.runs import again
+from kdlib.runs import again, check
 
 
 def main(argv: list[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):  # where a terminal has no sign for a letter, another stands for it
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="replace")
     arguments = parser().parse_args(argv)
     try:
         arguments.command(arguments)
@@ -50,6 +53,10 @@ def parser() -> argparse.ArgumentParser:
     repeat.add_argument("key", nargs="+", help="the name of a run's folder")
     repeat.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:0")
     repeat.add_argument("--json", action="store_true", help="print a list of JSON objects")
+    checked = commands.add_parser("check", help="tell which stored runs are whole, damaged or left over")
+    checked.set_defaults(command=check_store)
+    checked.add_argument("--repair", action="store_true", help="set damaged runs aside, so that they are made again")
+    checked.add_argument("--seal", action="store_true", help="write SHA256SUMS where none is and scores are right")
     table = commands.add_parser("paper", help="print a table as the paper has it")
     table.add_argument("--table", type=int, required=True)
     table.set_defaults(command=lambda arguments: print(paper.table(arguments.table).to_string()))
@@ -87,6 +94,17 @@ def choose_training(arguments: argparse.Namespace) -> None:
     settings = study.settings("students", arguments.profile)
     chosen = budgets.choose(settings, arguments.student, arguments.reduction, arguments.group or budgets.LEARNERS)
     print(yaml.safe_dump({arguments.student: {arguments.reduction: chosen}}), end="")
+
+
+def check_store(arguments: argparse.Namespace) -> None:
+    store = runs.default_store()
+    found = check.walk(store, seal=arguments.seal, repair=arguments.repair)
+    lines = [*found.faults.values(), *found.left_over]
+    lines += [f"{folder} has its SHA256SUMS now" for folder in found.sealed]
+    lines += [f"set aside: {folder}" for folder in found.set_aside]
+    print(*lines, f"{found.runs} runs in {store}, {found.runs - len(found.faults)} of them whole", sep="\n")
+    if len(found.faults) > len(found.set_aside):
+        raise runs.RunError(f"{len(found.faults) - len(found.set_aside)} runs of {store} are not whole: see above")
 
 
 def train_again(arguments: argparse.Namespace) -> None:

@@ -5,7 +5,13 @@ Every augmentation takes `(images, labels, generator)` and returns `(images, lab
 back from the device, so on CUDA none of them waits for the GPU.
 
 Adding one is adding a function to `BEFORE_NORMALISING` (uint8 images, (N, H, W, 3)) or to `AFTER_NORMALISING`
-(normalised float images, (N, 3, H, W)), and its name to `MIXING` where its labels are those of two sources.
+(normalised float32 images, (N, 3, H, W)), and its name to `MIXING` where its labels are those of two sources. It
+returns images of the type and shape that it was given, and as labels
+
+    (N,)            integers, a class an image
+    (N, K)          soft labels, the shares of the classes, as torchvision's and timm's MixUp and CutMix give them
+    (y_a, y_b, lam) the labels of two sources, each as above, and the share of the first: a number or a tensor of the
+                    batch, or (N,), one an image
 """
 
 from collections.abc import Callable
@@ -139,11 +145,23 @@ def augment(
     images: Tensor, labels: Tensor, names: tuple[str, ...], mean: Tensor, std: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Labels]:
     """A training batch: uint8 images (N, H, W, 3) and labels (N,) -> network input (N, 3, H, W) and labels."""
-    batch: tuple[Tensor, Labels] = (images, labels)
     before = [name for name in names if name in BEFORE_NORMALISING]
     for name in before:
-        batch = BEFORE_NORMALISING[name](*batch, generator)
-    batch = (normalise(batch[0], mean, std), batch[1])
+        images, labels = as_tensors(*BEFORE_NORMALISING[name](images, labels, generator))
+    images = normalise(images, mean, std)
     for name in names[len(before):]:
-        batch = AFTER_NORMALISING[name](*batch, generator)
-    return batch
+        images, labels = as_tensors(*AFTER_NORMALISING[name](images, labels, generator))
+    return images, labels
+
+
+def as_tensors(images: Tensor, labels: Labels) -> tuple[Tensor, Labels]:
+    """The same with soft labels in float32, and a share that is a number as a tensor."""
+    if isinstance(labels, tuple | list):
+        y_a, y_b, lam = labels
+        lam = lam.float() if isinstance(lam, Tensor) else torch.full((), lam, device=images.device)
+        return images, (soft(y_a), soft(y_b), lam)
+    return images, soft(labels)
+
+
+def soft(labels: Tensor) -> Tensor:
+    return labels.float() if labels.dim() == 2 else labels

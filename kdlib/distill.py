@@ -14,7 +14,8 @@ REDUCTIONS = ("batchmean", "mean")
 # Above it the two distributions differ by less than float32 tells apart, and their divergence is rounding.
 MAX_TEMPERATURE = 1000.0
 
-# Labels of a plain batch (N,), or of a mixed one: the labels of both sources and the share of the first.
+# Labels of a plain batch (N,), or soft ones (N, K); or, of a mixed batch, the labels of both sources and the share of
+# the first, one of the batch or one of each image (N,).
 Labels = Tensor | tuple[Tensor, Tensor, Tensor]
 
 
@@ -25,15 +26,22 @@ class DistillError(KdlibError, ValueError):
 def cross_entropy(logits: Tensor, labels: Labels, *, label_smoothing: float = 0.0) -> Tensor:
     """Mean cross-entropy in float32; of a mixed batch, lam * CE(y_a) + (1 - lam) * CE(y_b).
 
-    `logits` (N, K); `labels` (N,) integers or `(y_a, y_b, lam)` with `lam` a scalar tensor.
+    `logits` (N, K); `labels` (N,) integers, (N, K) shares, or `(y_a, y_b, lam)` with `lam` a scalar tensor or (N,).
     """
     logits = logits.float()
     if isinstance(labels, tuple):
         y_a, y_b, lam = labels
-        first = F.cross_entropy(logits, y_a, label_smoothing=label_smoothing)
-        second = F.cross_entropy(logits, y_b, label_smoothing=label_smoothing)
-        return lam * first + (1 - lam) * second
+        settings = {"label_smoothing": label_smoothing, "reduction": "none" if lam.dim() else "mean"}
+        first = F.cross_entropy(logits, y_a, **settings)
+        second = F.cross_entropy(logits, y_b, **settings)
+        return (lam * first + (1 - lam) * second).mean()
     return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+
+def first_label(labels: Labels) -> Tensor:
+    """The label (N,) by which training accuracy counts: a mixed batch's first, the largest share of soft ones."""
+    first = labels[0] if isinstance(labels, tuple) else labels
+    return first.argmax(1) if first.dim() == 2 else first
 
 
 def softened_kl(
@@ -79,7 +87,7 @@ def kd_loss(
 
     `reduction` names the divergence among `TERMS`; those that come with it are the two of `softened_kl`.
 
-    `student_logits`, `teacher_logits` (N, K); `labels` (N,) or `(y_a, y_b, lam)` of a mixed batch.
+    `student_logits`, `teacher_logits` (N, K); `labels` as in `cross_entropy`.
     The paper calls `kd_weight` alpha (and gamma), and uses 0.5 with a temperature of 20.
 
     >>> same = torch.tensor([[2.0, 0.0]])

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import tarfile
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -24,8 +25,16 @@ CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog
 CINIC10_IMAGES = 70_000  # of ImageNet, in CINIC-10's test fold
 
 
+SLOW = 300_000  # bytes a second: below it another address is tried, which goes on from what has arrived
+SECONDS_TO_JUDGE = 20  # for which a server is watched before it is called slow
+
+
 class DataError(KdlibError):
     """A data set that is unknown, or whose file is missing and out of reach, or damaged."""
+
+
+class SlowServer(Exception):
+    """A server that is left for another one."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,11 @@ class Remote:
     checksum: str
 
 
-CIFAR10_ARCHIVE = Remote((CIFAR10.url,), 170_498_071, f"md5:{CIFAR10.tgz_md5}")
+CIFAR10_ARCHIVE = Remote(  # the author's, and the copy from which PaddlePaddle's loader takes the same bytes
+    (CIFAR10.url, "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz"),
+    170_498_071,
+    f"md5:{CIFAR10.tgz_md5}",
+)
 _CIFAR10H_URL = "https://raw.githubusercontent.com/jcpeterson/cifar-10h/master/data"
 CIFAR10H = {
     name: Remote((f"{_CIFAR10H_URL}/{name}",), 800_128, f"sha256:{sha256}")
@@ -58,14 +71,15 @@ CINIC10_ARCHIVE = Remote(  # https://datashare.ed.ac.uk/handle/10283/3192
 
 def require(path: Path, fetch: Callable[[Path], None]) -> Path:
     """`path`, once it exists: `fetch(path)` makes it, in one process at a time."""
-    if path.exists():
-        return path
     try:
+        if path.exists():
+            return path
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{fetch.__name__}.lock")):
             if not path.exists():  # another process may have fetched it meanwhile
                 fetch(path)
-    except (DataError, OSError, RuntimeError) as fault:  # RuntimeError: torchvision's, when no mirror answers
+    # RuntimeError: torchvision's, when no mirror answers, or filelock's, where a file system has no locks
+    except (DataError, OSError, RuntimeError) as fault:
         raise DataError(
             f"{path} is missing and could not be fetched ({_one_line(fault)}): try again with a network connection, "
             "put the file there, or set KDLIB_DATA to a folder that holds it"
@@ -140,25 +154,31 @@ def download(remote: Remote, path: Path) -> None:
     """Fetch `remote` into `path`, which appears only when it is whole and its checksum is right.
 
     What has arrived is kept in a `.part` beside it and, where the server can, continued from there: at once when the
-    connection ends early, or in the next call. Raises DataError with each address and what was wrong with it.
+    connection ends early, by another address when the server is slow, or in the next call. Raises DataError with each
+    address and what was wrong with it.
     """
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     faults = []
-    for url in remote.urls:
+    tries = [(url, SLOW if len(remote.urls) > 1 else 0) for url in remote.urls]
+    for url, least in tries:
+        print(f"fetching {path.name}, {remote.size / 1e6:.1f} MB, from {url}", flush=True)
         try:
-            _receive(url, part, remote.size)
+            _receive(url, part, remote.size, least)
             _verify(part, remote.checksum)
             os.replace(part, path)
             return
+        except SlowServer as fault:
+            print(f"{url} {fault}", flush=True)
+            tries.append((url, 0))  # whatever its rate, where no other one has the file
         except (OSError, HTTPException) as fault:
             faults.append(f"{url}: {_one_line(fault)}")
     raise DataError("; ".join(faults))
 
 
-def _receive(url: str, part: Path, size: int) -> None:
+def _receive(url: str, part: Path, size: int, least: float) -> None:
     """Bring `part` to `size` bytes, in as many connections as it takes, as long as each brings it further."""
     have = part.stat().st_size if part.exists() else 0
     if have > size:
@@ -166,14 +186,17 @@ def _receive(url: str, part: Path, size: int) -> None:
         have = 0
     while have < size:
         before = have
-        _continue(url, part, have, size)
+        _continue(url, part, have, size, least)
         have = part.stat().st_size
         if have <= before:
             raise OSError(f"the connection ended after {have:,} of {size:,} bytes, which are kept")
 
 
-def _continue(url: str, part: Path, have: int, size: int) -> None:
-    """One connection: append to `part`, which has `have` bytes, or write it anew if the server can't start there."""
+def _continue(url: str, part: Path, have: int, size: int, least: float) -> None:
+    """One connection: append to `part`, which has `have` bytes, or write it anew if the server can't start there.
+
+    Raises `SlowServer` where it brings less than `least` bytes a second.
+    """
     request = Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     with urlopen(request, timeout=30) as response:
         if response.headers.get_content_type() == "text/html":
@@ -186,8 +209,14 @@ def _continue(url: str, part: Path, have: int, size: int) -> None:
             open(part, "ab" if start else "wb") as file,
             tqdm(total=size, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
         ):
-            while block := response.read(min(1 << 20, size - file.tell())):
+            since, at = time.monotonic(), start
+            while block := response.read(min(1 << 18, size - file.tell())):
                 bar.update(file.write(block))
+                seconds = time.monotonic() - since
+                if seconds >= SECONDS_TO_JUDGE:
+                    if (rate := (file.tell() - at) / seconds) < least:
+                        raise SlowServer(f"sends {rate / 1000:.0f} kB a second: another address is tried")
+                    since, at = time.monotonic(), file.tell()
 
 
 def _verify(part: Path, checksum: str) -> None:
@@ -210,6 +239,13 @@ def damaged(path: Path, found: str, expected: str) -> DataError:
 
 def read(path: Path, reader: Callable):
     """`reader(path)`; whatever it stumbles over becomes a DataError that names the file."""
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as fault:
+        raise DataError(
+            f"{path} can't be read here ({fault.strerror}): see to that, or set KDLIB_DATA to another folder"
+        ) from fault
     try:
         return reader(path)
     # NumPy, zipfile and torchvision's asserting parser each have their own way to fail on a truncated file.

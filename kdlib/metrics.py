@@ -38,6 +38,7 @@ HUMAN_SMOOTHING = 0.01
 # The least probability a logarithm is taken of: a softmax that has underflowed to 0 costs 708 nats, not infinity.
 FLOOR = np.finfo(np.float64).tiny
 TEMPERATURE_RANGE = (0.01, 100.0)
+MOST = 1_000_000  # bins, resamples and the like: beyond, arrays fill the memory
 CHUNK = 128  # embeddings at a time: their float64 copy stays in the cache
 
 Array = Any  # a NumPy array, or anything that turns into one: a torch tensor, nested sequences
@@ -188,10 +189,10 @@ def reliability_curve(
     """
     if not 0 < level < 1:
         raise MetricError(f"level is {level}; expected a share between 0 and 1, such as 0.95.")
-    _positive("resamples", resamples)
+    resamples = _positive("resamples", resamples)
     confidence, correct = _top_label(probs, labels)
     index = _bin_index(confidence, bins, edges)
-    bounds = np.linspace(0, 1, bins + 1)
+    bounds = np.linspace(0, 1, int(bins) + 1)
     if edges == "left":
         bounds = np.append(bounds, 1.0)
     size = len(bounds) - 1
@@ -240,10 +241,10 @@ def temperature_scaling(
     """
     logits = _logits(logits)
     labels = _labels(labels, "labels", len(logits), logits.shape[1], "logits")
-    if not 2 <= folds <= len(logits):
+    if not 2 <= folds <= len(logits) or folds != int(folds):
         raise MetricError(f"folds is {folds}; expected 2 up to the number of images, {len(logits)}.")
     scaled = np.empty_like(logits)
-    for rest, held_out in KFold(folds, shuffle=True, random_state=seed).split(logits):
+    for rest, held_out in KFold(int(folds), shuffle=True, random_state=seed).split(logits):
         scaled[held_out] = logits[held_out] / fit_temperature(logits[rest], labels[rest])
     return TemperatureScaling(
         temperature=fit_temperature(logits, labels),
@@ -335,7 +336,7 @@ def human_ceiling(counts: Array, smoothing: float = HUMAN_SMOOTHING, *, splits: 
     if counts.min() < 0 or counts.sum(axis=1).min() < 2:
         row = int(np.argmax((counts < 0).any(axis=1) | (counts.sum(axis=1) < 2)))
         raise MetricError(f"counts: image {row} has votes {counts[row].tolist()}; expected two or more, none negative.")
-    _positive("splits", splits)
+    splits = _positive("splits", splits)
     rng = np.random.default_rng(seed)
     means = []
     for _ in range(splits):
@@ -669,8 +670,8 @@ def _choice(name: str, value: str, options: Sequence[str]) -> None:
 
 
 def _positive(name: str, value: int) -> int:
-    if value != int(value) or value < 1:
-        raise MetricError(f"{name} is {value}; expected a whole number of 1 or more.")
+    if not 1 <= value <= MOST or value != int(value):
+        raise MetricError(f"{name} is {value}; expected a whole number from 1 to {MOST:,}.")
     return int(value)
 
 

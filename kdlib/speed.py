@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import functools
 import hashlib
+import importlib.util
 import os
 import pickle
 import sys
@@ -62,9 +63,21 @@ def logits_of(network: Callable[[Tensor], Tensor], x: Tensor, precision: str) ->
 def compiled(model: Classifier) -> Callable[[Tensor], Tensor]:
     """`model` compiled by TorchInductor: normalisation, ReLU and sum become one kernel after each convolution.
 
-    Instances of one architecture share the compiled code, since their weights are its inputs.
+    Instances of one architecture share the compiled code, since their weights are its inputs. A GPU that can't run it
+    runs `model` as it is.
     """
-    return torch.compile(model, dynamic=False)
+    device = next(model.parameters()).device
+    return model if uncompiled(device) else torch.compile(model, dynamic=False)
+
+
+@functools.cache
+def uncompiled(device: torch.device | str) -> str | None:
+    """Why networks are not compiled on a GPU; None where they are, and on the CPU, where nothing is."""
+    if torch.device(device).type != "cuda":
+        return None
+    if torch.cuda.get_device_capability(device) < (7, 0):
+        return "uncompiled, as its capability is below 7.0"
+    return None if importlib.util.find_spec("triton") else "uncompiled, as Triton is not installed"
 
 
 @functools.cache
@@ -213,26 +226,46 @@ def write_whole(path: Path, content: Any) -> None:
     """Write aside, then rename: a file is whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(f".{os.getpid()}.tmp")
-    torch.save(content, aside)
-    os.replace(aside, path)
+    try:
+        torch.save(content, aside)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
-def save_checkpoint(path: Path, state: list[Tensor], rows: list[dict]) -> None:
-    write_whole(path, {"state": state, "rows": rows})
+def save_checkpoint(path: Path, state: list[Tensor], rows: list[dict], made_by: str) -> None:
+    try:
+        write_whole(path, {"state": state, "rows": rows, "made_by": made_by})
+    except (OSError, RuntimeError) as error:  # the latter is PyTorch's where the disk is full
+        finding = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise TrainingError(
+            f"no checkpoint can be written into {path.parent} ({finding}): make room there, and the run goes on from "
+            f"the last one"
+        ) from error
 
 
-def load_checkpoint(path: Path | None, state: list[Tensor], device: torch.device) -> list[dict]:
-    """Put a checkpoint's tensors into `state` in place and return its rows; [] where there is none."""
+def load_checkpoint(
+    path: Path | None, state: list[Tensor], device: torch.device, made_by: str
+) -> list[dict]:
+    """Put a checkpoint's tensors into `state` in place and return its rows; [] where there is none.
+
+    One that can't be read, or that another commit or PyTorch has written, is told of and left alone: training begins
+    anew, so that a run is one code's from its beginning to its end.
+    """
     if path is None or not path.exists():
         return []
     try:
         saved = torch.load(path, map_location=device, weights_only=True)
         tensors, rows = saved["state"], saved["rows"]
-        fits = [t.shape for t in tensors] == [t.shape for t in state]
-    except (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        raise TrainingError(f"{path} can't be read: delete it, and the run starts from the beginning") from error
-    if not fits:
-        raise TrainingError(f"{path} is of another network: delete it, and the run starts from the beginning")
+        if saved["made_by"] != made_by:
+            finding = f"it was written by {saved['made_by']}, and this is {made_by}"
+        else:
+            finding = "" if [t.shape for t in tensors] == [t.shape for t in state] else "it is of another network"
+    except (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, pickle.UnpicklingError):
+        finding = "it can't be read"
+    if finding:
+        print(f"{path} is not gone on from, {finding}: training begins anew", flush=True)
+        return []
     with torch.no_grad():
         for tensor, value in zip(state, tensors, strict=True):
             tensor.copy_(value)

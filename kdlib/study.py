@@ -6,6 +6,7 @@ One set of parameter names serves the profiles, the notebooks and `python -m kdl
 import difflib
 import functools
 import math
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
@@ -109,7 +110,7 @@ def augmentations_of(name: str, value: Any) -> tuple[str, ...]:
 
 @expecting("auto, cpu, cuda, cuda:0")
 def a_device(name: str, value: Any) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
         raise ParameterError(f"{name} is {value!r}: expected auto, cpu, cuda or cuda:0")
     if value == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -203,7 +204,7 @@ PARAMETERS = {f.name: f.metadata for f in fields(Settings) if f.metadata}
 
 @functools.cache
 def profile_text(profile: str) -> str:
-    return resources.files("kdlib").joinpath("profiles", f"{profile}.yaml").read_text()
+    return resources.files("kdlib").joinpath("profiles", f"{profile}.yaml").read_text(encoding="utf-8")
 
 
 def settings(chapter: str, profile: str = "demo", /, **overrides: Any) -> Settings:

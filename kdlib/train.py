@@ -18,7 +18,8 @@ from torch import Tensor
 
 from kdlib import speed
 from kdlib.augment import augment, label, normalise
-from kdlib.distill import Labels, cross_entropy, kd_loss
+from kdlib.contract import check_augmentations_return, check_loss, check_network
+from kdlib.distill import cross_entropy, first_label, kd_loss
 from kdlib.models import Classifier
 from kdlib.speed import Batch, LiveTeacher, Step, StoredTeacher, Teacher, TrainingError, logits_of, memory_format
 
@@ -116,6 +117,7 @@ def fit(
     distillation: Distillation | None = None,
     validation: TrainingSet | None = None,
     checkpoint: Path | None = None,
+    made_by: str = "",
     title: str = "",
 ) -> pd.DataFrame:
     """Train `model` in place on the device of `data`; returns a row an epoch: epoch, lr, loss, accuracy, seconds.
@@ -126,7 +128,8 @@ def fit(
     `teacher` is None for a network that learns from labels alone, a `StoredTeacher`, or a `LiveTeacher`, which sees
     what the student sees. Where its passes are kept, `seconds` is less for the students that come later.
     Batches have one fixed size: the images that are left over at the end of an epoch's order wait for the next.
-    `accuracy` is on the batches as they were trained on (mixed ones count their first label).
+    `accuracy` is on the batches as they were trained on (mixed ones count their first label). A `checkpoint` is gone on
+    from where it was `made_by` the same code. What network, augmentations and loss return is checked before training.
     """
     check_teacher(teacher, distillation, recipe, augmentations, data)
     device = data.images.device
@@ -137,10 +140,17 @@ def fit(
         )
     if device.type == "cpu":
         speed.keep_freed_memory()
-    model.to(device, memory_format=memory_format(recipe.precision)).train()
+    model.to(device, memory_format=memory_format(recipe.precision))
+    if recipe.epochs:
+        few = data.images[: recipe.batch_size].clone(), data.labels[: recipe.batch_size].clone()
+        classes = check_network(model, lambda: infer(model, few[0][:2], data.mean, data.std), int(data.labels.max()))
+        check_augmentations_return(*few, augmentations, data.mean, data.std, classes)
+        if distillation:
+            check_loss(distillation.reduction, distillation.direction, classes, device)
+    model.train()
     optimizer = make_optimizer(model, recipe)
     state = [*model.state_dict().values(), *momentum_buffers(optimizer)]
-    rows = speed.load_checkpoint(checkpoint, state, device)
+    rows = speed.load_checkpoint(checkpoint, state, device, made_by)
     if isinstance(teacher, LiveTeacher):
         teacher = teacher.to(device)
     step = training_step(model, optimizer, recipe, teacher, distillation)
@@ -173,7 +183,7 @@ def fit(
         rows.append(row)
         progress.show(rows[-1])
         if checkpoint and time.monotonic() - last_saved > speed.SECONDS_BETWEEN_CHECKPOINTS:
-            speed.save_checkpoint(checkpoint, state, rows)
+            speed.save_checkpoint(checkpoint, state, rows, made_by)
             last_saved = time.monotonic()
     progress.close()
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["epoch", "lr", "loss", "accuracy", "seconds"])
@@ -219,8 +229,7 @@ def training_step(
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
             clipped = (norm > recipe.clip_norm).float()
         optimizer.step()
-        first = batch.labels[0] if isinstance(batch.labels, tuple) else batch.labels
-        correct = (logits.argmax(1) == first).float().mean()
+        correct = (logits.argmax(1) == first_label(batch.labels)).float().mean()
         return torch.stack([loss.detach(), correct, clipped])
 
     return step

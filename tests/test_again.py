@@ -12,6 +12,7 @@ from small import AUGMENTED, RANDOM, ROOT, STUDENT, TEACHER
 from kdlib import runs
 from kdlib.__main__ import main
 from kdlib.runs import RunError, again
+from kdlib.runs.store import write_sums
 
 OF_RANDOM = dataclasses.replace(STUDENT, teacher=RANDOM)
 SPECS = [TEACHER, RANDOM, STUDENT, AUGMENTED, OF_RANDOM]
@@ -49,6 +50,7 @@ def test_a_run_that_differs_is_told_apart(store, capsys):
         arrays = dict(kept)
     arrays["test_logits"][:9] = -arrays["test_logits"][:9]
     np.savez_compressed(store / name / "predictions.npz", **arrays)
+    write_sums(store / name)
     assert main(["again", name, "--device", "cpu", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert not found["identical"] and found["agreement"] == 1 - 9 / len(arrays["test_logits"])
@@ -59,7 +61,7 @@ def test_a_run_that_differs_is_told_apart(store, capsys):
     "fault, says",
     [
         (lambda store, name: name + "0", "there is no run"),
-        (lambda store, name: shutil.rmtree(store / runs.key(TEACHER)) or name, "can't be used, it is missing"),
+        (lambda store, name: shutil.rmtree(store / runs.key(TEACHER)) or name, "there is no run"),
         (lambda store, name: (store / name / "spec.json").write_text("{}") and name, "describes no run"),
         (lambda store, name: shutil.copytree(store / name, store / "other").name, "describes"),
     ],
@@ -99,5 +101,6 @@ def test_runs_of_two_precisions_are_not_compared(store):
     assert content["provenance"]["precision"] == "float32"
     content["provenance"]["precision"] = "bfloat16"
     path.write_text(json.dumps(content))
+    write_sums(path.parent)
     with pytest.raises(RunError, match="trained in bfloat16, and cpu here computes in float32"):
         again.again(runs.key(STUDENT), "cpu")

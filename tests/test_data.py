@@ -1,5 +1,6 @@
 """Data sets: what they hold, where they come from, and what is said when that fails."""
 
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -9,6 +10,7 @@ import tarfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -126,6 +128,7 @@ def test_the_checksum_sees_every_array():
 def small(where, monkeypatch):
     """A data folder with CIFAR-10 and MNIST in a few images each, whose names and arrays are those of the real ones."""
     sizes = {50_000: 30, 10_000: 20, 60_000: 30, fetch.CINIC10_IMAGES: 10}
+    monkeypatch.setattr(data, "PUBLISHED", {})
     expect = data._expect
     resize = lambda shape: tuple(sizes.get(n, n) for n in shape)  # noqa: E731
     monkeypatch.setattr(data, "_expect", lambda path, array, dtype, shape: expect(path, array, dtype, resize(shape)))
@@ -256,6 +259,30 @@ def test_an_odd_array_is_named_with_what_was_expected(small, change, found, expe
     assert message.startswith(f"{path} holds ") and message.endswith("delete it and it will be fetched again")
     before, after = message.split("expected", 1)
     assert found in before and expected in after
+
+
+@pytest.mark.parametrize("name, split", [("cifar10", "train"), ("mnist", "train"), ("mnist", "test")])
+def test_images_that_are_not_the_published_ones_are_told_by_their_checksum(small, monkeypatch, name, split):
+    monkeypatch.setattr(data, "PUBLISHED", {name: {split: "0" * 64}})
+    assert re.search(f"the {split} split of {name} in {small} has sha256 [0-9a-f]{{64}}, the published", refusal(name))
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"mean": None}, "mean too many or too few"),
+        ({"title": "x"}, "title too many or too few"),
+        ({"std": (1.0, 0.0, 1.0)}, "the std of other is (1.0, 0.0, 1.0)"),
+        ({"mean": 0.5}, "the mean of other is 0.5"),
+        ({"human_counts": np.ones((3, 2), np.int64)}, "the human_counts of other are int64 (3, 2)"),
+    ],
+)
+def test_what_a_loader_returns_is_checked(where, monkeypatch, change, says):
+    split = data.Split(np.zeros((4, 32, 32, 3), np.uint8), np.arange(4) % 2)
+    parts = dict(classes=("a", "b"), mean=(0.5,) * 3, std=(0.5,) * 3, train=split, test=split) | change
+    parts = {name: value for name, value in parts.items() if value is not None}
+    monkeypatch.setitem(data.LOADERS, "other", lambda folder: parts)
+    assert says in refusal("other")
 
 
 def test_a_pickle_is_never_opened(small):
@@ -541,6 +568,36 @@ def test_mnist_is_fetched_by_torchvision_into_its_place(server, small, monkeypat
     data.load("mnist")
     assert {path.name: path.read_bytes() for path in raw.iterdir() if "lock" not in path.name} == original
     assert not list(small.glob("**/*download*"))
+
+
+# --- slow servers ---
+
+
+def test_a_slow_server_is_left_for_another_which_goes_on_from_what_has_arrived(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(fetch, "SECONDS_TO_JUDGE", 0)
+    monkeypatch.setattr(fetch, "SLOW", 1e12)
+    remote = server.remote("slow.bin", CONTENT)
+    other = server.url("other.bin")
+    server.files["/other.bin"] = CONTENT
+    urls = (*remote.urls, other)
+    fetch.download(dataclasses.replace(remote, urls=urls), tmp_path / "x.bin")
+    assert (tmp_path / "x.bin").read_bytes() == CONTENT
+    asked, starts = zip(*server.requests, strict=True)
+    # Both are slow here: the first is taken after all, whatever its rate.
+    assert asked == ("/slow.bin", "/other.bin", "/slow.bin") and 0 == starts[0] < starts[1] < starts[2]
+    said = capsys.readouterr().out
+    assert f"fetching x.bin, 3.0 MB, from {other}" in said and "kB a second: another address is tried" in said
+
+
+def test_the_only_server_may_be_slow(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "SECONDS_TO_JUDGE", 0)
+    monkeypatch.setattr(fetch, "SLOW", 1e12)
+    fetch.download(server.remote("a.bin", CONTENT), tmp_path / "a.bin")
+    assert [path for path, _ in server.requests] == ["/a.bin"]
+
+
+def test_cifar10_has_two_addresses_of_the_same_bytes():
+    assert len({urlsplit(url).netloc for url in fetch.CIFAR10_ARCHIVE.urls}) == 2
 
 
 # --- the real data ---

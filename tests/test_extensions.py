@@ -1,5 +1,6 @@
 """The examples of the page "Extend it", as a reader would use them, and what a file of extensions may not do."""
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -9,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms import v2
 
-from kdlib import KdlibError, augment, data, distill, extensions, models, runs, study
+from kdlib import KdlibError, augment, data, distill, extensions, models, runs, speed, study, train
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "book" / "extend.md").read_text()
@@ -227,3 +229,159 @@ def test_a_data_set_of_other_arrays_is_refused(images, labels, finding, monkeypa
     with pytest.raises(data.DataError) as fault:
         data.load("other")
     assert finding in str(fault.value) and "the train split of other" in str(fault.value)
+
+
+# --- what an extension returns ---
+
+KD = train.Distillation(temperature=20.0, kd_weight=0.5, direction="teacher_student", reduction="batchmean")
+
+
+def fitted(monkeypatch, function, *, batch_size=10, model="lenet", registry=augment.AFTER_NORMALISING, **asked):
+    """The history of an epoch on some digits under an augmentation called "mine"."""
+    monkeypatch.setitem(registry, "mine", function)
+    digits = data.load("digits")
+    images = train.to_device(digits.train.images[:40], digits.train.labels[:40], digits.mean, digits.std, "cpu")
+    recipe = train.Recipe(1, batch_size, 0.05, 5e-4, "float32")
+    network = models.build(model, width=64) if isinstance(model, str) else model
+    return train.fit(network, images, recipe, augmentations=("mine",), **asked).iloc[0]
+
+
+def one_hot(labels):
+    return torch.nn.functional.one_hot(labels, 10)
+
+
+def half_each(labels):
+    """Each image's label and the one of the image at the other end of the batch, in any of the forms of labels."""
+    return labels, labels.flip(0)
+
+
+SAME = {
+    "one-hot": (lambda y: one_hot(y), lambda y: y),
+    "one-hot in half precision": (lambda y: one_hot(y).half(), lambda y: y),
+    "a number for a share": (lambda y: (*half_each(y), 0.25), lambda y: (*half_each(y), torch.tensor(0.25))),
+    "a list": (lambda y: [*half_each(y), 1], lambda y: (*half_each(y), torch.tensor(1.0))),
+    "a share an image": (
+        lambda y: (*half_each(y), torch.linspace(0.6, 0.9, len(y))),
+        lambda y: (torch.linspace(0.6, 0.9, len(y))[:, None] * one_hot(y))
+        + (1 - torch.linspace(0.6, 0.9, len(y)))[:, None] * one_hot(y.flip(0)),
+    ),
+    "soft labels of two sources": (
+        lambda y: (one_hot(y), one_hot(y.flip(0)), 0.75), lambda y: (*half_each(y), torch.tensor(0.75)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("taught", [False, True])
+@pytest.mark.parametrize("batch_size", [10, 20])
+@pytest.mark.parametrize("given, same", SAME.values(), ids=SAME)
+def test_labels_that_say_the_same_train_the_same(monkeypatch, given, same, batch_size, taught):
+    asked = {} if not taught else {"teacher": speed.LiveTeacher(models.build("lenet", seed=1)), "distillation": KD}
+    one, other = (
+        fitted(monkeypatch, lambda x, y, draw, form=form: (x, form(y)), batch_size=batch_size, **asked)
+        for form in (given, same)
+    )
+    assert one.loss == pytest.approx(other.loss, rel=1e-6) and one.accuracy == other.accuracy
+
+
+def test_a_share_an_image_weighs_each_image(monkeypatch):
+    """By hand, on one batch: lam_i * CE(y_i) + (1 - lam_i) * CE(y_-i), and accuracy by the first label."""
+    lam = torch.rand(40, generator=torch.Generator().manual_seed(3))
+    got = []
+
+    def mine(x, y, draw):
+        got.append((x, y))
+        return x, (y, y.flip(0), lam)
+
+    model = models.build("lenet", seed=0)
+    row = fitted(monkeypatch, mine, batch_size=40, model=models.build("lenet", seed=0))
+    x, y = got[-1]
+    with torch.no_grad():
+        log_p = model(x).log_softmax(1)
+    rows = torch.arange(40)
+    expected = -(lam * log_p[rows, y] + (1 - lam) * log_p[rows, y.flip(0)]).mean()
+    assert row.loss == pytest.approx(float(expected), rel=1e-5)
+    assert row.accuracy == pytest.approx(float((log_p.argmax(1) == y).float().mean()))
+
+
+@pytest.mark.parametrize("of", [v2.MixUp(num_classes=10), v2.CutMix(num_classes=10)], ids=["MixUp", "CutMix"])
+def test_torchvisions_mixing_serves_as_it_is(monkeypatch, of):
+    assert fitted(monkeypatch, lambda x, y, draw: of(x, y)).loss < 3
+
+
+WRONG = {
+    "nothing": (lambda x, y: None, "it returned NoneType, expected images and labels"),
+    "images alone": (lambda x, y: x, "it returned Tensor, expected images and labels"),
+    "another type of images": (lambda x, y: (x.double(), y), "returned images of torch.float64 (10, 3, 32, 32)"),
+    "fewer images": (lambda x, y: (x[1:], y[1:]), "returned images of torch.float32 (9, 3, 32, 32)"),
+    "fewer labels": (lambda x, y: (x, y[1:]), "returned labels of torch.int64 (9,): expected int64 (10,), or shares"),
+    "labels as numbers": (lambda x, y: (x, y.float()), "returned labels of torch.float32 (10,)"),
+    "no class": (lambda x, y: (x, y + 10), "returned labels from 10 to 19: expected 0 to 9"),
+    "other classes": (lambda x, y: (x, torch.ones(10, 7) / 7), "returned labels of torch.float32 (10, 7)"),
+    "no shares": (lambda x, y: (x, 2 * one_hot(y)), "returned soft labels that are no shares"),
+    "not a number": (lambda x, y: (x, one_hot(y) * torch.nan), "returned soft labels that are no shares"),
+    "two sources, no share": (lambda x, y: (x, (y, y)), "failed with ValueError"),
+    "a share of 2": (lambda x, y: (x, (y, y, 2.0)), "returned a share of shape ()"),
+    "a column of shares": (lambda x, y: (x, (y, y, torch.rand(10, 1))), "returned a share of shape (10, 1)"),
+    "a fault": (lambda x, y: (x, y / 0 + x), "failed with RuntimeError"),
+}
+
+
+@pytest.mark.parametrize("function, says", WRONG.values(), ids=WRONG)
+def test_what_an_augmentation_returns_is_checked_before_training(monkeypatch, function, says):
+    with pytest.raises(augment.AugmentError) as fault:
+        fitted(monkeypatch, lambda x, y, draw: function(x, torch.arange(10)))
+    assert "the augmentation 'mine' " in str(fault.value) and says in str(fault.value)
+    assert "\n" not in str(fault.value)
+
+
+def test_an_augmentation_that_works_in_place_leaves_the_training_images(monkeypatch):
+    before = data.load("digits").train.images.copy()
+    fitted(monkeypatch, lambda x, y, draw: (x.zero_(), y), registry=augment.BEFORE_NORMALISING)
+    assert np.array_equal(data.load("digits").train.images, before)
+
+
+class Wrong(models.Classifier):
+    def __init__(self, returns):
+        super().__init__(3, 10)
+        self.returns = returns
+
+    def penultimate(self, x):
+        return self.returns(x)
+
+    def head(self, features):
+        return features
+
+
+@pytest.mark.parametrize(
+    "returns, says",
+    [
+        (lambda x: 1 / 0 if x is None else x.view(-1, 7), "the network Wrong failed with RuntimeError"),
+        (lambda x: x, "returned logits of torch.float32 (2, 3, 32, 32) for two images"),
+        (lambda x: x.mean((2, 3)).double(), "returned logits of torch.float64 (2, 3)"),
+        (lambda x: x.mean((2, 3)), "the network Wrong has 3 classes, and there are labels up to 9"),
+    ],
+)
+def test_what_a_network_returns_is_checked_before_training(monkeypatch, returns, says):
+    with pytest.raises(train.TrainingError) as fault:
+        fitted(monkeypatch, lambda x, y, draw: (x, y), model=Wrong(returns))
+    assert says in str(fault.value) and "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    "term, says",
+    [
+        (lambda p, q, **settings: (p - q).square().mean(1), "a tensor of shape (2,)"),
+        (lambda p, q, **settings: (p - q).square().mean().item(), "float"),
+        (lambda p, q, **settings: (p.detach() - q).square().mean(), "a tensor of shape ()"),
+        (lambda p, q, **settings: (p - q).mean() / 0, "a tensor of shape ()"),
+    ],
+    ids=["an image each", "a number", "without a gradient", "infinite"],
+)
+def test_what_a_loss_returns_is_checked_before_training(monkeypatch, term, says):
+    monkeypatch.setitem(distill.TERMS, "mine", term)
+    kd = dataclasses.replace(KD, reduction="mine")
+    with pytest.raises(distill.DistillError) as fault:
+        fitted(
+            monkeypatch, lambda x, y, draw: (x, y), teacher=speed.LiveTeacher(models.build("lenet")), distillation=kd
+        )
+    assert f"the loss 'mine' returned {says}: expected a finite scalar" in str(fault.value)

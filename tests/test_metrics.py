@@ -183,6 +183,16 @@ def shuffles(n, times):
     return [np.random.default_rng(seed).permutation(n) for seed in range(times)]
 
 
+def test_whole_numbers_given_as_floats_count_as_whole_numbers(predictions):
+    logits, labels = predictions
+    probs = metrics.softmax(logits)
+    one, other = (metrics.reliability_curve(probs, labels, bins, resamples=r) for bins, r in ((2, 9), (2.0, 9.0)))
+    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(vars(one).values(), vars(other).values()))
+    for measure, of in ((metrics.adaptive_calibration_error, probs), (metrics.temperature_scaling, logits)):
+        assert measure(of, labels, 3.0) == measure(of, labels, 3)
+    assert metrics.temperature_scaling(logits, labels, folds=2.0) == metrics.temperature_scaling(logits, labels)
+
+
 @pytest.mark.parametrize("edges", metrics.EDGES)
 def test_reliability_curve_holds_the_ece(predictions, edges):
     logits, labels = predictions
@@ -673,6 +683,12 @@ def test_bad_predictions(function, probs, labels, finding):
         (lambda: metrics.expected_calibration_error(P, Y, edges="both"), "edges is 'both'"),
         (lambda: metrics.expected_calibration_error(P, Y, bins=0), "bins is 0"),
         (lambda: metrics.adaptive_calibration_error(P, Y, bins=2.5), "bins is 2.5"),
+        (lambda: metrics.reliability_curve(P, Y, bins=np.nan), "bins is nan"),
+        (lambda: metrics.reliability_curve(P, Y, bins=np.inf), "bins is inf"),
+        (lambda: metrics.reliability_curve(P, Y, resamples=np.nan), "resamples is nan"),
+        (lambda: metrics.adaptive_calibration_error(P, Y, bins=-np.inf), "bins is -inf"),
+        (lambda: metrics.temperature_scaling(P, Y, folds=2.5), "folds is 2.5"),
+        (lambda: metrics.human_ceiling([[5, 5]], splits=np.nan), "splits is nan"),
         (lambda: metrics.reliability_curve(P, Y, level=95), "level is 95"),
         (lambda: metrics.softmax(P, 0), "temperature is 0"),
         (lambda: metrics.softmax(P, np.nan), "temperature is nan"),

@@ -6,13 +6,12 @@ import hashlib
 import json
 import lzma
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-import zipfile
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,7 +24,7 @@ from torchvision.transforms import v2
 
 from kdlib import KdlibError, data, metrics, models, runs, speed, study, train
 from kdlib.runs import Distilled, Run, RunError, Supervised, again, make
-from kdlib.runs.store import FILES, write_json, write_packed
+from kdlib.runs.store import FILES, write_json, write_sums
 from kdlib.train import Recipe
 
 KEYS = [runs.key(spec) for spec in (TEACHER, RANDOM, STUDENT)]
@@ -209,7 +208,7 @@ def test_a_spec_without_meaning_is_refused_before_anything_is_trained(make, says
 
 
 def test_a_run_is_its_files_and_nothing_else_remains(made):
-    everywhere = {"spec.json", "metrics.json", "history.csv", "predictions.npz"}
+    everywhere = {"spec.json", "metrics.json", "history.csv", "predictions.npz", "SHA256SUMS"}
     of_labels = {"latent.npz", "weights.safetensors"}
     for key, own in zip(KEYS, (of_labels | {"train_logits.npy.xz"}, of_labels, set()), strict=True):
         assert {path.name for path in (made / key).iterdir()} == everywhere | own
@@ -226,7 +225,7 @@ def test_a_run_judged_on_images_held_out_keeps_its_curve_and_opens_no_test_set(f
 
     monkeypatch.setattr(make, "evaluate", shut)
     (run,) = runs.ensure([spec])
-    assert sorted(path.name for path in run.folder.iterdir()) == ["history.csv", "metrics.json", "spec.json"]
+    assert sorted(path.name for path in run.folder.iterdir()) == ["SHA256SUMS", "history.csv", "metrics.json", "spec.json"]
     assert run.metrics["validation"]["accuracy"] == run.history.validation_accuracy.iloc[-1]
     assert runs.ensure([spec])[0].key == run.key  # it is whole
     with pytest.raises(RunError, match="held out"):
@@ -324,6 +323,7 @@ def test_finding_300_runs_takes_under_2_seconds(filled, no_training):
         folder = filled / runs.key(spec)
         shutil.copytree(filled / KEYS[0 if isinstance(spec, Supervised) else 2], folder)
         write_json(folder / "spec.json", runs.canonical(spec))
+        write_sums(folder)
     start = time.process_time()
     assert len(runs.ensure(specs)) == 300
     assert time.process_time() - start < 2
@@ -460,21 +460,28 @@ def test_a_run_killed_in_mid_epoch_resumes_to_the_same_numbers(store, tmp_path, 
     pd.testing.assert_frame_equal(resumed, straight, check_exact=True)
 
 
-@pytest.mark.parametrize("broken", ["fit", "evaluate", "half", "write_json", "provenance", "save_file"])
+@pytest.mark.parametrize("broken", ["fit", "evaluate", "write_json", "provenance", "write_packed", "write_sums"])
 def test_a_run_that_fails_leaves_nothing_half_written(store, monkeypatch, broken):
     with monkeypatch.context() as patch:
         def fails(*arguments, **named):
-            raise OSError("no space left on device")
+            raise OSError(28, "No space left on device")
 
         patch.setattr(make, broken, fails)
-        with pytest.raises(OSError, match="no space"):
-            runs.ensure([RANDOM])
-    assert not (store / KEYS[1]).exists()
-    assert runs.ensure([RANDOM])[0].metrics["test"]
-    assert not list((store / ".making").iterdir()) and not list((store / ".checkpoints").glob("*"))
+        with pytest.raises((OSError, RunError), match="No space left on device"):
+            runs.ensure([TEACHER])
+    assert not (store / KEYS[0]).exists()
+    for aside in (".making", ".checkpoints"):
+        assert not list((store / aside).glob("*"))
+    assert runs.ensure([TEACHER])[0].metrics["test"]
 
 
 # --- damage ---
+
+
+def flipped(content):
+    """A digit is another one, as bits turn in a memory."""
+    at = next(at for at in range(len(content) // 2, len(content)) if content[at : at + 1].isdigit())
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
 
 DAMAGE = {
@@ -482,8 +489,10 @@ DAMAGE = {
     "empty": lambda content: b"",
     "truncated": lambda content: content[: len(content) // 2],
     "garbage": lambda content: b"\x93\xff\x00garbage" * 20,
+    "a digit": flipped,
+    "longer": lambda content: content + b"\n",
 }
-DAMAGED = [(name, kind) for name in FILES for kind in DAMAGE if (name, kind) != ("history.csv", "truncated")]
+PACKED = "train_logits.npy.xz"
 
 
 def damage(path, how):
@@ -496,28 +505,94 @@ def damage(path, how):
 def check_refusal(folder, path, *specs):
     before = files(folder)
     message = refusal(*specs)
-    assert str(path) in message and "delete" in message
+    assert str(path) in message and re.search(r"restore (it|that file), or ", message) and "delete" not in message
     assert files(folder) == before
 
 
-@pytest.mark.parametrize("name, kind", DAMAGED)
+@pytest.mark.parametrize("kind", DAMAGE)
+@pytest.mark.parametrize("name", [*FILES, "predictions.npz"])
 @pytest.mark.parametrize("spec", [TEACHER, STUDENT], ids=["teacher", "student"])
 def test_a_damaged_file_is_named_in_one_sentence(filled, no_training, spec, name, kind):
     path = filled / runs.key(spec) / name
     damage(path, DAMAGE[kind])
     check_refusal(filled, path, RANDOM, spec)
+    with pytest.raises(RunError, match=str(path)):  # whoever reads it, checked before or not
+        run = Run(spec)
+        run.metrics, run.history, run.predictions, run.check()  # noqa: B018
+
+
+@pytest.mark.parametrize("kind", [kind for kind in DAMAGE if kind not in ("missing", "longer")])
+def test_damaged_checksums_are_named(filled, no_training, kind):
+    path = filled / KEYS[0] / "SHA256SUMS"
+    damage(path, DAMAGE[kind])
+    message = refusal(TEACHER)
+    assert str(filled / KEYS[0]) in message and "SHA256SUMS" in message
+
+
+def test_a_run_without_checksums_is_not_taken_for_whole(filled, no_training):
+    (filled / KEYS[0] / "SHA256SUMS").unlink()
+    message = refusal(TEACHER)
+    assert str(filled / KEYS[0]) in message and "python -m kdlib check --seal" in message
+
+
+@pytest.mark.parametrize("name", [*FILES, "predictions.npz", "SHA256SUMS"])
+def test_a_file_of_another_run_is_named(filled, no_training, name):
+    shutil.copyfile(filled / KEYS[2] / name, filled / KEYS[0] / name)
+    check_refusal(filled, filled / KEYS[0] / name, TEACHER)
+
+
+def test_a_whole_folder_of_another_run_is_named(filled, no_training):
+    shutil.rmtree(filled / KEYS[0])
+    shutil.copytree(filled / KEYS[2], filled / KEYS[0])
+    check_refusal(filled, filled / KEYS[0] / "SHA256SUMS", TEACHER)
+    write_sums(filled / KEYS[0])
+    check_refusal(filled, filled / KEYS[0] / "spec.json", TEACHER)
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "SHA256SUMS", None])
+def test_a_folder_in_a_files_place_or_a_file_in_a_runs_is_named(filled, no_training, name):
+    path = filled / KEYS[0] / (name or "")
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    path.mkdir() if name else path.write_text("a run")
+    check_refusal(filled, path, TEACHER)
+
+
+def test_the_checksums_are_those_of_coreutils(filled):
+    command = ["sha256sum", "--check", "--strict", "--ignore-missing", "--quiet", "SHA256SUMS"]
+    (filled / KEYS[0] / "weights.safetensors").unlink()
+    for key, name in ((KEYS[0], "train_logits.npy.xz"), (KEYS[2], "predictions.npz")):
+        listed = (filled / key / "SHA256SUMS").read_text()
+        assert listed.startswith(f"# {key}\n") and name in listed
+        assert subprocess.run(command, cwd=filled / key, capture_output=True).stderr == b""
+        damage(filled / key / name, DAMAGE["longer"])
+        assert subprocess.run(command, cwd=filled / key, capture_output=True).returncode == 1
+
+
+@pytest.mark.parametrize("kind", [kind for kind in DAMAGE if kind != "missing"])
+@pytest.mark.parametrize("name", ["latent.npz", PACKED])
+def test_what_some_runs_lack_is_damaged_where_it_is_not_what_was_written(filled, no_training, name, kind):
+    damage(filled / KEYS[0] / name, DAMAGE[kind])
+    check_refusal(filled, filled / KEYS[0] / name, TEACHER)
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_teachers_damaged_logits_are_named_before_a_student_is_trained(filled, no_training, kind):
-    path = filled / KEYS[0] / "train_logits.npy.xz"
+    path = filled / KEYS[0] / PACKED
     damage(path, DAMAGE[kind])
-    check_refusal(filled, path, Distilled("digits", TEACHER, "lenet", 64, RECIPE, seed=0, temperature=2))
+    assert str(path) in refusal(Distilled("digits", TEACHER, "lenet", 64, RECIPE, seed=0, temperature=2))
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_teachers_damaged_weights_are_named_before_an_augmented_student_is_trained(filled, no_training, kind):
+    path = filled / KEYS[0] / "weights.safetensors"
+    damage(path, DAMAGE[kind])
+    assert str(path) in (said := refusal(AUGMENTED)) and "delete" not in said
+    assert runs.ensure([STUDENT, TEACHER])  # who does not need them does not mind
 
 
 def test_who_learns_nothing_new_from_a_network_does_not_mind_that_its_logits_are_missing(filled, no_training):
     """They are large, and committed of CIFAR-10's teachers alone."""
-    (filled / KEYS[0] / "train_logits.npy.xz").unlink()
+    (filled / KEYS[0] / PACKED).unlink()
     assert runs.ensure([STUDENT, TEACHER])
 
 
@@ -530,109 +605,26 @@ def test_only_pictures_of_the_latent_space_mind_that_its_components_are_missing(
     assert str(path) in str(fault.value) and "latent space" in str(fault.value) and "\n" not in str(fault.value)
 
 
-@pytest.mark.parametrize("kind", DAMAGE)
-def test_a_teachers_damaged_weights_are_named_before_an_augmented_student_is_trained(filled, no_training, kind):
-    path = filled / KEYS[0] / "weights.safetensors"
-    damage(path, DAMAGE[kind])
-    check_refusal(filled, path, AUGMENTED)
-    assert runs.ensure([STUDENT, TEACHER])  # who does not need them does not mind
-
-
-@pytest.mark.parametrize("name", ["predictions.npz", "latent.npz"])
-@pytest.mark.parametrize("place", range(20))
-def test_a_flipped_byte_in_an_archive_is_found_or_changes_nothing(filled, no_training, name, place):
-    """Some bytes of a zip file are of no account: the dates of its members, and the bits after their ends."""
-    path = filled / KEYS[0] / name
-    content, whole = bytearray(path.read_bytes()), arrays(filled, TEACHER, name)
-    content[place * len(content) // 20] ^= 0xFF
-    path.write_bytes(content)
-    try:
-        Run(TEACHER).check()
-    except KdlibError:
-        check_refusal(filled, path, TEACHER)
-        return
-    assert same_arrays(arrays(filled, TEACHER, name), whole)
-
-
-@pytest.mark.parametrize("place", range(20))
-def test_a_flipped_byte_in_packed_logits_is_found(filled, no_training, place):
-    path = filled / KEYS[0] / "train_logits.npy.xz"
-    content = bytearray(path.read_bytes())
-    content[place * (len(content) - 1) // 19] ^= 0xFF  # the first, the last and some between
-    path.write_bytes(content)
-    check_refusal(filled, path, TEACHER)
-
-
-@pytest.mark.parametrize("name", ["predictions.npz", "latent.npz"])
-def test_a_flipped_byte_of_an_array_is_found(filled, no_training, name):
-    path = filled / KEYS[0] / name
-    content = path.read_bytes()
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-    for member in members:
-        data = member.header_offset + 30 + len(member.filename) + 20  # header, name, zip64 field
-        damaged = bytearray(content)
-        damaged[data + member.compress_size // 2] ^= 0xFF
-        path.write_bytes(damaged)
-        check_refusal(filled, path, TEACHER)
-
-
-CONTENT = {
-    "another run's spec": ("spec.json", lambda text: text.replace('"seed"', '"sead"').replace("0.05", "0.06")),
-    "a spec that is no object": ("spec.json", lambda text: "5"),
-    "metrics without a test set": ("metrics.json", lambda text: text.replace('"test"', '"tset"')),
-    "metrics without provenance": ("metrics.json", lambda text: text.replace('"provenance"', '"from"')),
-    "metrics that are no object": ("metrics.json", lambda text: "5"),
-    "metrics that are null": ("metrics.json", lambda text: "null"),
-    "an epoch too few": ("history.csv", lambda text: text.splitlines()[0] + "\n"),
-    "an epoch too many": ("history.csv", lambda text: text + text.splitlines()[1] + "\n"),
-    "more columns than names": ("history.csv", lambda text: text + text.splitlines()[1] + ",1,2,3\n"),
-    "a last row cut short": ("history.csv", lambda text: text[: -len(text.splitlines()[1]) // 2]),
-}
-
-
-@pytest.mark.parametrize("name, edit", CONTENT.values(), ids=CONTENT)
-def test_content_that_is_not_the_runs_is_named_in_one_sentence(filled, no_training, name, edit):
-    path = filled / KEYS[0] / name
-    assert path.read_text() != (text := edit(path.read_text()))
-    path.write_text(text)
-    check_refusal(filled, path, TEACHER)
-
-
-@pytest.mark.parametrize("array", [np.zeros((3, 10), np.float32), np.zeros(30, np.float16)])
-def test_packed_numbers_that_are_no_logits_are_named(filled, no_training, array):
-    path = filled / KEYS[0] / "train_logits.npy.xz"
-    write_packed(path, array)
-    check_refusal(filled, path, TEACHER)
-
-
-@pytest.mark.parametrize("name, array", [("predictions.npz", "test_logits"), ("latent.npz", "components")])
-def test_an_archive_that_lacks_its_array_is_named(filled, no_training, name, array):
-    path = filled / KEYS[0] / name
-    held = {name: value for name, value in np.load(path).items() if name != array}
-    np.savez_compressed(path, **held, other=np.zeros(3))
-    check_refusal(filled, path, TEACHER)
-
-
 def test_archives_hold_no_pickles(filled, no_training):
     path = filled / KEYS[0] / "predictions.npz"
     np.savez_compressed(path, test_logits=np.array([print, len], dtype=object))
-    with pytest.raises(KdlibError, match="predictions.npz"):
-        runs.ensure([TEACHER])[0].predictions  # noqa: B018
+    write_sums(path.parent)
+    with pytest.raises(KdlibError, match="predictions.npz can't be used"):
+        runs.ensure([TEACHER])[0].predictions["test_logits"]  # noqa: B018
 
 
-def test_a_damaged_checkpoint_is_named_in_one_sentence(store):
+def test_a_run_is_begun_anew_where_its_checkpoint_is_damaged(store, capsys):
     checkpoint = store / ".checkpoints" / f"{KEYS[0]}.pt"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_bytes(b"PK cut short")
-    assert str(checkpoint) in refusal(TEACHER)
+    assert runs.ensure([TEACHER]) and f"{checkpoint} is not gone on from" in capsys.readouterr().out
 
 
 # --- what can not be had ---
 
 
 def test_a_device_that_is_not_there_is_refused_before_anything_is_written(store):
-    for device in ("cuda:99", "nonsense"):
+    for device in ("cuda:99", "nonsense", "meta", "mps", "cuda:x", "cpu:0", "cuda:-1"):
         with pytest.raises(RunError, match=f"device '{device}' can't be used here"):
             runs.ensure([TEACHER], device=device)
     assert not store.exists()
@@ -782,8 +774,13 @@ def test_the_ceiling_of_people_is_computed_once_and_kept_for_who_has_no_data(sto
     monkeypatch.setattr(data, "load", lambda name: pytest.fail("data were loaded"))
     assert runs.human_ceiling("cifar10") == metrics.human_ceiling(counts)
     path = store / "cifar10-people.json"
-    path.write_text(path.read_text().replace("0.01", "0.02"))
-    with pytest.raises(RunError, match="smoothing 0.02, expected 0.01"):
+    kept = path.read_text()
+    path.write_text(flipped(kept.encode()).decode())
+    with pytest.raises(RunError, match="cifar10-people.json can't be used"):
+        runs.human_ceiling("cifar10")
+    path.write_text(kept)
+    monkeypatch.setattr(metrics, "HUMAN_SMOOTHING", 0.02)
+    with pytest.raises(RunError, match="smoothing 0.01, expected 0.02"):
         runs.human_ceiling("cifar10")
     path.write_text("{")
     with pytest.raises(RunError, match="cifar10-people.json can't be used"):
@@ -812,7 +809,7 @@ def committed():
 
 def test_the_committed_runs_are_small_and_hold_no_weights(committed):
     assert sum(path.stat().st_size for path in committed) <= 60e6
-    assert {path.suffix for path in committed} == {".json", ".csv", ".npz", ".xz"}
+    assert {path.suffix or path.name for path in committed} == {".json", ".csv", ".npz", ".xz", "SHA256SUMS"}
 
 
 @pytest.mark.parametrize("profile", ["cpu", "paper"])

@@ -294,16 +294,38 @@ def test_a_finished_checkpoint_trains_nothing(digits, tmp_path, monkeypatch):
     assert same(first, again)
 
 
-def test_a_damaged_checkpoint_is_one_sentence(digits, tmp_path):
-    path = tmp_path / "run.pt"
+def test_a_checkpoint_that_is_not_this_runs_or_this_codes_is_told_of_and_training_begins_anew(digits, tmp_path, capsys):
+    path, straight = tmp_path / "run.pt", net()
+    expected = fit(straight, digits, changed(epochs=1))
     for content in (b"", b"abc", b"PK\3\4 cut short"):
         path.write_bytes(content)
-        with pytest.raises(KdlibError) as fault:
-            fit(net(), digits, RECIPE, checkpoint=path)
-        assert str(path) in str(fault.value) and "\n" not in str(fault.value)
+        check_begun_anew(digits, path, straight, expected, "it can't be read", capsys)
+    speed.save_checkpoint(path, [torch.zeros(3)], [], "this")
+    check_begun_anew(digits, path, straight, expected, "it is of another network", capsys)
+    speed.save_checkpoint(path, [torch.zeros(3)], [], "commit abc")
+    check_begun_anew(digits, path, straight, expected, "it was written by commit abc, and this is this", capsys)
 
 
-# --- evaluation ---
+def check_begun_anew(digits, path, straight, expected, finding, capsys):
+    capsys.readouterr()
+    model = net()
+    history = fit(model, digits, changed(epochs=1), checkpoint=path, made_by="this")
+    assert f"{path} is not gone on from, {finding}: training begins anew\n" in capsys.readouterr().out
+    assert same(model, straight) and numbers(history) == numbers(expected)
+
+
+def test_a_checkpoint_that_can_not_be_written_is_one_sentence_and_leaves_the_last(digits, tmp_path, monkeypatch):
+    path = tmp_path / "run.pt"
+    path.write_bytes(b"the last")
+
+    def full(content, aside):
+        aside.write_bytes(b"half")
+        raise RuntimeError("[enforce fail at inline_container.cc:659] . unexpected pos 64 vs 0\nframe #0")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(TrainingError, match="no checkpoint can be written .*enforce fail.* make room") as fault:
+        speed.save_checkpoint(path, [], [], "this")
+    assert "\n" not in str(fault.value) and [p.name for p in tmp_path.iterdir()] == ["run.pt"]
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -376,6 +398,7 @@ def test_the_teacher_sees_the_augmented_batch_of_its_student(digits, arm):
     """A patient teacher (Beyer et al. 2022): the same mixed, cut or cropped image, never the clean one."""
     student, teacher = Recording(seed=0), Recording(seed=1).train()
     fit(student, digits, changed(epochs=1), augmentations=arm, teacher=LiveTeacher(teacher), distillation=KD)
+    del student.shown[0], student.modes[0]  # of two images, to see that the network can be trained
     assert len(student.shown) == len(teacher.shown) == 3
     assert all(torch.equal(x, y) for x, y in zip(student.shown, teacher.shown, strict=True))
     assert not any(teacher.modes) and all(student.modes)

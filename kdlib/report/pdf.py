@@ -20,6 +20,7 @@ FOOT = "<div style='width: 100%; text-align: center; font-size: 8px'><span class
 STYLE = """
 html { --pst-font-size-base: 13.5px; }
 .bd-main, .bd-content, .bd-article-container, .bd-article { max-width: none !important; padding: 0 !important; }
+#jb-print-docs-body { display: none !important; }
 .bd-header-announcement, .bd-footer, footer, #pst-back-to-top, .contents.local { display: none !important; }
 article { line-height: 1.45 !important; }
 article h2.chapter { break-before: page; font-size: 2rem; margin-top: 0; }
@@ -36,7 +37,7 @@ article img { max-height: 24cm; object-fit: contain; }
 """
 
 # Makes a document of the page; returns the links within it that lead nowhere.
-PREPARE = """async ({title, author}) => {
+PREPARE = """async ({title, author, root}) => {
     document.documentElement.dataset.theme = 'light';
     document.querySelectorAll('img[loading]').forEach(one => one.loading = 'eager');
     await Promise.all([...document.images].map(one => one.decode().catch(() => {})));
@@ -49,12 +50,14 @@ PREPARE = """async ({title, author}) => {
 
     const front = document.createElement('section'), list = document.createElement('ul');
     front.className = 'title-page';
+    front.id = 'document-' + root;  // the first page of all is the only one that is not marked so
     front.innerHTML = '<h1></h1><p></p><h2>Contents</h2>';
     front.children[0].textContent = title;
     front.children[1].textContent = author;
     front.append(list);
     // Written into one page, a chapter's title is a heading of the second level behind a span that names its file.
-    const chapters = [...article.querySelectorAll('span[id^="document-"] + section')].map(one => one.querySelector('h2'));
+    const files = [...article.querySelectorAll('span[id^="document-"] + section')];
+    const chapters = files.map(one => one.querySelector('h2'));
     chapters.forEach(one => one.classList.add('chapter'));
     let last = list;
     for (const heading of article.querySelectorAll('h1, h2, h3')) {
@@ -90,7 +93,9 @@ class PdfError(KdlibError, RuntimeError):
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m kdlib.report.pdf", description=__doc__)
-    parser.add_argument("--book", type=Path, default=ROOT / "book", help="a folder as that of a report; book/ if not given")
+    parser.add_argument(
+        "--book", type=Path, default=ROOT / "book", help="a folder as that of a report; book/ if not given"
+    )
     parser.add_argument("--to", type=Path, default=ROOT / "_build" / "book.pdf")
     arguments = parser.parse_args(argv)
     try:
@@ -136,7 +141,7 @@ def print_page(page: Path, target: Path, browser: str) -> None:
         tab.emulate_media(media="print", color_scheme="light")
         tab.add_style_tag(content=STYLE)
         title, author = tab.evaluate("document.title"), "The kdlib authors"
-        dead = tab.evaluate(PREPARE, {"title": title, "author": author})
+        dead = tab.evaluate(PREPARE, {"title": title, "author": author, "root": page.stem})
         too_wide = tab.evaluate(FIT)
         if dead or too_wide:
             raise PdfError(f"links that lead nowhere: {dead[:5]}; tables that do not fit: {too_wide[:5]}")

@@ -1,7 +1,8 @@
 """Train a stored run again and tell how the two differ: what `python -m kdlib again KEY` does.
 
-On the machine type that made it, with the same packages and threads, a run comes out bit for bit. Elsewhere every sum
-is rounded in another order, training carries that on, and what can be expected is a network as good, not the same one.
+On the type of CPU that made it, with the same packages and threads, a run comes out bit for bit. Elsewhere, and on a
+GPU, where kernels are chosen by timing them, sums may be rounded in another order, training carries that on, and what
+can be expected is a network as good, not the same one.
 """
 
 import shutil

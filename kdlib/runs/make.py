@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import time
@@ -13,23 +14,28 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
-from filelock import FileLock, Timeout
-from safetensors.torch import save_file
+from filelock import Timeout
 from torch import Tensor
 
-from kdlib import __version__, data, extensions, metrics, models
-from kdlib.runs.specs import Distilled, RunError, Spec, Supervised, canonical, key
+from kdlib import __version__, data, extensions, metrics, models, speed
+from kdlib.runs.specs import Distilled, RunError, Spec, Supervised, canonical, digest, key
 from kdlib.runs.store import (
     LATENT,
+    PREDICTIONS,
     TRAIN_LOGITS,
     UNREADABLE,
     WEIGHTS,
     Run,
+    content_of,
     default_store,
+    locked,
     open_store,
+    reason,
     write_json,
     write_packed,
+    write_sums,
 )  # fmt: skip
 from kdlib.speed import LiveTeacher, StoredTeacher, memory_format, precision_on
 from kdlib.train import TrainingSet, derive, fit, infer, to_device
@@ -108,7 +114,7 @@ def make_if_free(run: Run, pending: dict[str, Run], device: str) -> bool:
     if isinstance(run.spec, Distilled) and key(run.spec.teacher) in pending:
         return False
     try:
-        with FileLock(run.store / ".locks" / run.key, timeout=0):
+        with locked(run.store, run.key):
             if not run.exists():
                 with threads(1 if run.spec.dataset in SMALL_DATASETS else torch.get_num_threads()):
                     make_run(run, device)
@@ -131,9 +137,15 @@ def threads(count: int) -> Iterator[None]:
 def check_device(device: str) -> None:
     """Refuse a device that this machine lacks, and set CUDA up: float32 is float32, convolutions are tuned once."""
     try:
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+            raise RuntimeError("networks are trained on cpu, cuda or cuda:N")
         torch.empty(1, device=device)
+        if ":" in device:  # streams and graphs are made on the current one
+            torch.cuda.set_device(device)
     except (RuntimeError, AssertionError) as error:
-        raise RunError(f"device {device!r} can't be used here: {str(error).splitlines()[0]}") from error
+        raise RunError(f"device {device!r} can't be used here: {reason(error)}") from error
+    if why := speed.uncompiled(device):
+        print(f"{device}: networks run {why}", flush=True)
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = False
 
@@ -159,27 +171,46 @@ def make_run(run: Run, device: str) -> None:
         **taught_by(run, device, rows),
         validation=training_set(dataset.test, dataset, device) if spec.held_out else None,
         checkpoint=checkpoint,
+        made_by=f"commit {commit()}, PyTorch {torch.__version__}",
         title=run.key,
     )
+    with appearing(run) as aside:
+        write_json(aside / "spec.json", canonical(spec))
+        history.to_csv(aside / "history.csv", index=False)
+        if spec.held_out:
+            last = history.iloc[-1]
+            scores = {"validation": {name: float(last[f"validation_{name}"]) for name in ("accuracy", "loss")}}
+        else:
+            predictions, scores, embeddings = evaluate(model, dataset, train)
+            np.savez_compressed(aside / PREDICTIONS, **predictions)
+        if isinstance(spec, Supervised) and not spec.held_out:
+            np.savez_compressed(aside / LATENT, **latent_space(embeddings, dataset))
+            if spec.recipe.epochs:
+                write_packed(aside / TRAIN_LOGITS, on_training_images(model, train))
+            weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+            (aside / WEIGHTS).write_bytes(safetensors.torch.save(weights))
+        scores["provenance"] = provenance(spec, dataset, device, time.monotonic() - started)
+        write_json(aside / "metrics.json", scores)
+    checkpoint.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def appearing(run: Run) -> Iterator[Path]:
+    """A folder for a run's files, which becomes the run by one rename; after a fault nothing of it is left."""
     aside = run.store / ".making" / run.key
     shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed: this one holds the lock
-    aside.mkdir(parents=True)
-    write_json(aside / "spec.json", canonical(spec))
-    history.to_csv(aside / "history.csv", index=False)
-    if spec.held_out:
-        scores = {"validation": {name: float(history[f"validation_{name}"].iloc[-1]) for name in ("accuracy", "loss")}}
-    else:
-        predictions, scores, embeddings = evaluate(model, dataset, train)
-        np.savez_compressed(aside / "predictions.npz", **predictions)
-    if isinstance(spec, Supervised) and not spec.held_out:
-        np.savez_compressed(aside / LATENT, **latent_space(embeddings, dataset))
-        if spec.recipe.epochs:
-            write_packed(aside / TRAIN_LOGITS, on_training_images(model, train))
-        save_file({name: t.cpu().contiguous() for name, t in model.state_dict().items()}, aside / run.weights.name)
-    scores["provenance"] = provenance(spec, dataset, device, time.monotonic() - started)
-    write_json(aside / "metrics.json", scores)
-    os.rename(aside, run.folder)
-    checkpoint.unlink(missing_ok=True)
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        write_sums(aside)
+        os.rename(aside, run.folder)
+    except OSError as error:
+        raise RunError(
+            f"{run.key} can't be kept in {run.store} ({reason(error)}): make room there, or set KDLIB_RUNS to another "
+            f"folder"
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def training_set(split: data.Split, dataset: data.Dataset, device: str) -> TrainingSet:
@@ -313,22 +344,28 @@ def human_ceiling(name: str) -> float | None:
     nobody was asked, or where it is not kept and the files are not here.
     """
     path = default_store() / f"{name}-people.json"
-    if not path.exists():
-        counts = data.load(name).human_counts if data.at_hand(name) else None
-        if counts is None:
-            return None
-        open_store(path.parent)
-        aside = path.with_suffix(f".{os.getpid()}.tmp")
-        kept = {"human_ceiling": metrics.human_ceiling(counts), "smoothing": metrics.HUMAN_SMOOTHING}
-        write_json(aside, kept | {"dataset_checksum": data.load(name).checksum})
-        os.replace(aside, path)
     try:
-        kept = json.loads(path.read_text())
+        kept = json.loads(content_of(path))
+        if kept.pop("digest") != digest(kept):
+            raise ValueError("its numbers have another digest")
         if kept["smoothing"] != metrics.HUMAN_SMOOTHING:
             raise ValueError(f"it has smoothing {kept['smoothing']}, expected {metrics.HUMAN_SMOOTHING}")
-        return float(kept["human_ceiling"])
+        return kept["human_ceiling"]
+    except FileNotFoundError:
+        pass
     except UNREADABLE as error:
         raise RunError(f"{path} can't be used ({error}): restore it, or delete it to compute it again") from error
+    counts = data.load(name).human_counts if data.at_hand(name) else None
+    if counts is None:
+        return None
+    kept = {"human_ceiling": metrics.human_ceiling(counts), "smoothing": metrics.HUMAN_SMOOTHING}
+    kept |= {"dataset_checksum": data.load(name).checksum}
+    with contextlib.suppress(OSError, RunError):  # where nothing can be written it is computed each time
+        open_store(path.parent)
+        aside = path.with_suffix(f".{os.getpid()}.tmp")
+        write_json(aside, kept | {"digest": digest(kept)})
+        os.replace(aside, path)
+    return kept["human_ceiling"]
 
 
 def provenance(spec: Spec, dataset: data.Dataset, device: str, seconds: float) -> dict:
@@ -343,6 +380,7 @@ def provenance(spec: Spec, dataset: data.Dataset, device: str, seconds: float) -
         "device": torch.cuda.get_device_name(device) if on_gpu else f"{platform.machine()} CPU",
         "threads": torch.get_num_threads(),
         "precision": precision_on(device, spec.recipe.precision),
+        "compiled": on_gpu and not speed.uncompiled(device),
         "seconds": round(seconds, 2),
         "dataset_checksum": dataset.checksum,
         "shifted": dataset.shifted_name,

@@ -130,11 +130,15 @@ def from_canonical(content: dict) -> Spec:
 
 def key(spec: Spec) -> str:
     """A readable, unique name, such as `cifar10-resnet18-cutmix-s0-3fa9c1d2`."""
-    digest = hashlib.sha256(json.dumps(canonical(spec), sort_keys=True).encode()).hexdigest()[:8]
     parts = [spec.dataset, short_name(spec)]
     if isinstance(spec, Distilled):
         parts += ["of", short_name(spec.teacher)]
-    return "-".join([*parts, f"s{spec.seed}", digest])
+    return "-".join([*parts, f"s{spec.seed}", digest(canonical(spec))])
+
+
+def digest(content: dict) -> str:
+    """What tells specs apart, of `canonical`'s JSON."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def mark(run_key: str) -> str:

@@ -10,39 +10,49 @@ A run is a folder `<key>` in the run store (`KDLIB_RUNS`, or `runs/` beside the 
     train_logits.npy.xz of a network trained on labels: float16 logits on the training images, for its students; a
                         random network's are computed from its seed
     weights.safetensors of a network trained on labels, for students that augment their images
+    SHA256SUMS          the key, and the checksum of each of these files as it was written
 
-The last three may be missing: only figures and claims on the latent space, and students that are still to be trained,
-need them. Weights are not committed, the other two only of CIFAR-10's trained teachers under the augmentations of the
-study, and logits of reduced ones for one seed. A run that was judged on images held out has the first three alone.
+Latent space, logits and weights may be missing: only figures and claims on the latent space, and students that are
+still to be trained, need them. Weights are not committed, the other two only of CIFAR-10's trained teachers under the
+augmentations of the study, and logits of reduced ones for one seed. A run that was judged on images held out has the
+first three alone.
+
+Every byte is checked against SHA256SUMS as it is read. Without us: `sha256sum -c --ignore-missing SHA256SUMS`.
 """
 
+import contextlib
 import functools
+import hashlib
 import io
 import json
 import lzma
 import os
+import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import safetensors.torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from kdlib import models
+from kdlib import folder_from, models
 from kdlib.runs.specs import RunError, Spec, canonical, from_canonical, key
 
 FILES = ("spec.json", "metrics.json", "history.csv")
+PREDICTIONS = "predictions.npz"
 LATENT = "latent.npz"
 TRAIN_LOGITS = "train_logits.npy.xz"
 WEIGHTS = "weights.safetensors"
-# What reading a damaged file can raise: of the file itself, JSON, CSV, an archive, and safetensors with their shapes.
+SUMS = "SHA256SUMS"
+# What reading a file that is none of ours can raise: JSON, CSV, an archive, and safetensors with their shapes.
 UNREADABLE = (
-    OSError, EOFError, ValueError, LookupError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, SafetensorError,
-    RuntimeError,
+    OSError, EOFError, ValueError, LookupError, TypeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
+    SafetensorError, RuntimeError,
 )  # fmt: skip
 # For numbers of two bytes: logits take a tenth less than in NumPy's archives.
 TWO_BYTES = [{"id": lzma.FILTER_LZMA2, "lp": 1, "pb": 1}]
@@ -50,7 +60,7 @@ TWO_BYTES = [{"id": lzma.FILTER_LZMA2, "lp": 1, "pb": 1}]
 
 def default_store() -> Path:
     """The folder that holds the runs: `KDLIB_RUNS`, or `runs/` beside the package."""
-    return Path(os.environ.get("KDLIB_RUNS") or Path(__file__).resolve().parents[2] / "runs")
+    return folder_from("KDLIB_RUNS", "runs")
 
 
 def open_store(store: Path) -> None:
@@ -61,14 +71,104 @@ def open_store(store: Path) -> None:
         raise RunError(f"runs can't be kept in {store} ({error.strerror}): set KDLIB_RUNS to a folder") from error
 
 
+@contextlib.contextmanager
+def locked(store: Path, name: str) -> Iterator[None]:
+    """Be the only process at work on a run; raises filelock's `Timeout` where another one is."""
+    lock = FileLock(store / ".locks" / name, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise
+    except (OSError, NotImplementedError) as error:
+        raise RunError(
+            f"runs can't be locked in {store} ({reason(error)}): set KDLIB_RUNS to a folder on a local disk"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what is wrong."""
+    return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+
+
+# ---------------------------------------------------------------- checksums
+
+
+def write_sums(folder: Path) -> None:
+    """The checksums of the files in a run's folder, in the format of coreutils; the key stands in a comment."""
+    lines = [f"# {folder.name}"]
+    lines += [f"{sha256(path.read_bytes())}  {path.name}" for path in sorted(folder.iterdir()) if path.name != SUMS]
+    (folder / SUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """The checksum of each file in a run's folder, by its name."""
+    try:
+        text = content_of(folder / SUMS).decode("utf-8", "replace")
+    except FileNotFoundError as error:
+        if not folder.exists():
+            raise RunError(f"there is no run {folder}: restore it, or make it first") from error
+        raise RunError(
+            f"{folder} has no {SUMS}, so that nobody can tell whether it is whole: restore that file, or have the "
+            f"scores computed again and it written by `python -m kdlib check --seal`"
+        ) from error
+    if text.partition("\n")[0] != f"# {folder.name}":
+        raise damaged(folder / SUMS, "it is not this run's")
+    return {name: digest for digest, name in re.findall(r"^([0-9a-f]{64})  (.+)$", text, re.MULTILINE)}
+
+
+def whole(path: Path, sums: dict[str, str]) -> bytes:
+    """A file's content, if it is what was written."""
+    try:
+        content = content_of(path)
+    except FileNotFoundError as error:
+        raise damaged(path, "it is missing") from error
+    if path.name not in sums:
+        raise damaged(path, f"{SUMS} does not list it")
+    if sha256(content) != sums[path.name]:
+        raise damaged(path, f"its sha256 is {sha256(content)[:8]}…, not {sums[path.name][:8]}… as in {SUMS}")
+    return content
+
+
+def content_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except (IsADirectoryError, NotADirectoryError) as error:
+        raise damaged(path, reason(error)) from error
+    except OSError as error:
+        raise RunError(
+            f"{path} can't be read here ({reason(error)}): see to that, or set KDLIB_RUNS to another store"
+        ) from error
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def damaged(path: Path, finding: str) -> RunError:
+    return RunError(
+        f"{path} can't be used, {finding}: restore it, or set the run aside by `python -m kdlib check --repair`, and "
+        f"it is made again"
+    )
+
+
+# ---------------------------------------------------------------- runs
+
+
 def find(name: str) -> "Run":
     """The stored run whose key is `name`."""
     store = default_store()
     path = store / name / "spec.json"
     if not path.is_file():
         raise RunError(f"there is no run {name!r} in {store}: its folders are named by the keys of the runs")
+    content = content_of(path)
     try:
-        run = Run(from_canonical(json.loads(path.read_text())))
+        run = Run(from_canonical(json.loads(content)))
     except UNREADABLE as error:
         raise RunError(f"{path} can't be used ({error}): restore it") from error
     if run.key != name:
@@ -95,47 +195,40 @@ class Run:
         return Run(spec, self.store)
 
     def exists(self) -> bool:
-        return self.folder.is_dir()
+        return os.path.lexists(self.folder)
 
     def check(self) -> None:
-        """Raise `RunError` where a file that every run has is missing, or one is unreadable or of another spec."""
-        archives = {"predictions.npz": ("test_logits", "test_labels", "class_gram", "embedding_dim")}
-        if self.spec.held_out:  # its curve is all that is kept
-            archives = {}
-        for name in [*FILES, *archives]:
-            if not (self.folder / name).is_file():
-                raise self._damaged(name, "it is missing")
-        if (self.folder / LATENT).is_file():
-            archives[LATENT] = ("components", "labels")
+        """Raise `RunError` where a file that every run has is missing, or one is not what was written.
+
+        Weights are left to those who need them.
+        """
+        for name in self.required():
+            self._bytes(name)
+        for name in (LATENT, TRAIN_LOGITS):
+            if (self.folder / name).exists():
+                self._bytes(name)
         if self._json("spec.json") != canonical(self.spec):
-            raise self._damaged("spec.json", "it describes another run")
-        for part in ("validation" if self.spec.held_out else "test", "provenance"):
-            if not isinstance(self.metrics, dict) or part not in self.metrics:
-                raise self._damaged("metrics.json", f"it has no {part!r}")
-        epochs = self.spec.recipe.epochs
-        if len(self.history) != epochs or self.history.isna().any(axis=None):
-            raise self._damaged("history.csv", f"it should hold {epochs} whole rows")
-        for name, arrays in archives.items():
-            self._reading(name, lambda path, arrays=arrays: check_archive(path, arrays))
-        if (self.folder / TRAIN_LOGITS).is_file():
-            self._reading(TRAIN_LOGITS, read_packed)
+            raise damaged(self.folder / "spec.json", "it describes another run")
 
-    def _damaged(self, name: str, finding: str) -> RunError:
-        path = self.folder / name
-        return RunError(f"{path} can't be used, {finding}: restore it, or delete the folder to train this run again")
+    def required(self) -> tuple[str, ...]:
+        return FILES if self.spec.held_out else (*FILES, PREDICTIONS)
 
-    def _reading(self, name: str, read: Callable[[Path], Any]) -> Any:
+    @functools.cached_property
+    def sums(self) -> dict[str, str]:
+        return read_sums(self.folder)
+
+    def _bytes(self, name: str) -> bytes:
+        return whole(self.folder / name, self.sums)
+
+    def _reading(self, name: str, read: Callable[[bytes], Any]) -> Any:
+        content = self._bytes(name)
         try:
-            return read(self.folder / name)
+            return read(content)
         except UNREADABLE as error:
-            finding = (str(error).splitlines() or [type(error).__name__])[0]
-            raise self._damaged(name, finding) from error
+            raise damaged(self.folder / name, reason(error)) from error
 
     def _json(self, name: str) -> dict:
-        return self._reading(name, lambda path: json.loads(path.read_text()))
-
-    def _arrays(self, name: str) -> dict[str, np.ndarray]:
-        return self._reading(name, lambda path: dict(np.load(path, allow_pickle=False)))
+        return self._reading(name, json.loads)
 
     @functools.cached_property
     def metrics(self) -> dict:
@@ -143,58 +236,47 @@ class Run:
 
     @functools.cached_property
     def history(self) -> pd.DataFrame:
-        return self._reading("history.csv", pd.read_csv)
+        return self._reading("history.csv", lambda content: pd.read_csv(io.BytesIO(content)))
 
     @functools.cached_property
     def predictions(self) -> dict[str, np.ndarray]:
-        return self._arrays("predictions.npz")
+        return self._reading(PREDICTIONS, read_arrays)
 
     @functools.cached_property
     def latent(self) -> dict[str, np.ndarray]:
         """`components` (M, D) of the embeddings of some test images, and their `labels` (M,): see `latent_space`."""
         self._expect(LATENT, "figures and claims on its latent space")
-        return self._arrays(LATENT)
+        return self._reading(LATENT, read_arrays)
 
     def train_logits(self) -> np.ndarray:
         """Logits (N, K) on the training images, as every student reads them: float32 of the float16 on disk."""
         self._expect(TRAIN_LOGITS, "students that learn from it")
         return self._reading(TRAIN_LOGITS, read_packed).astype(np.float32, order="C")
 
-    @property
-    def weights(self) -> Path:
-        return self.folder / WEIGHTS
-
     def _expect(self, name: str, who: str) -> None:
         """Raise where a file is missing that only some need."""
         path = self.folder / name
-        if not path.is_file():
+        if not path.exists():
             raise RunError(
-                f"{path} is missing, and {who} need it (not every seed's is published): to train that run again, "
-                f"delete its folder, or set KDLIB_RUNS to another store"
+                f"{path} is missing, and {who} need it (not every seed's is published): set KDLIB_RUNS to another "
+                f"folder, and that run is trained there as well"
             )
 
     def network(self) -> models.Classifier:
         """The trained network, on the CPU."""
-        self._expect(self.weights.name, "students that augment their images")
-        return self._reading(self.weights.name, self._network)
+        self._expect(WEIGHTS, "students that augment their images")
+        return self._reading(WEIGHTS, self._network)
 
-    def _network(self, weights: Path) -> models.Classifier:
-        tensors = load_file(weights)
+    def _network(self, content: bytes) -> models.Classifier:
+        tensors = safetensors.torch.load(content)  # of bytes: not every file system can map files into memory
         classes = len(tensors["head_layer.bias"])
         model = models.build(self.spec.model, width=self.spec.width, classes=classes)
         model.load_state_dict(tensors)
         return model
 
 
-def check_archive(path: Path, arrays: Iterable[str]) -> None:
-    """Raise where an .npz lacks an array or any of its bytes has changed."""
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"{damaged} in it is damaged")
-        for name in arrays:
-            if f"{name}.npy" not in archive.namelist():
-                raise KeyError(f"it has no {name}")
+def read_arrays(content: bytes) -> dict[str, np.ndarray]:
+    return dict(np.load(io.BytesIO(content), allow_pickle=False))
 
 
 def write_packed(path: Path, logits: np.ndarray) -> None:
@@ -203,13 +285,13 @@ def write_packed(path: Path, logits: np.ndarray) -> None:
         np.save(file, np.asfortranarray(logits))
 
 
-def read_packed(path: Path) -> np.ndarray:
-    """The array of `write_packed`. It is unpacked whole, since checksums stand at the end."""
-    logits = np.load(io.BytesIO(lzma.decompress(path.read_bytes())), allow_pickle=False)
+def read_packed(content: bytes) -> np.ndarray:
+    """The array of `write_packed`."""
+    logits = np.load(io.BytesIO(lzma.decompress(content)), allow_pickle=False)
     if logits.ndim != 2 or logits.dtype != np.float16:
         raise ValueError(f"it holds {logits.dtype} of shape {logits.shape}, no float16 logits")
     return logits
 
 
 def write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,0 +1,154 @@
+"""A walk through a run store: what is whole, damaged, incomplete or left over. What `python -m kdlib check` does.
+
+A run is whole where every file is what was written, by `SHA256SUMS`, and its scores are those of its predictions. A
+damaged one can be set aside, so that it is made again, and one that has no checksums, as those that were made before
+there were any, can be given them once its scores have been computed again.
+"""
+
+import io
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import safetensors.torch
+from filelock import Timeout
+
+from kdlib import metrics
+from kdlib.runs.specs import RunError, digest
+from kdlib.runs.store import (
+    FILES, LATENT, PREDICTIONS, SUMS, TRAIN_LOGITS, UNREADABLE, WEIGHTS, content_of, damaged, locked, open_store,
+    read_arrays, read_packed, read_sums, reason, sha256, whole, write_sums,
+)  # fmt: skip
+
+ASIDE = ".damaged"  # in the store
+CLOSE = 1e-6  # of a score and the same score computed elsewhere
+HALF = 1e-3  # of a mean of float16 numbers and that of what they were rounded from
+
+
+@dataclass
+class Report:
+    """What was found in a store."""
+
+    runs: int = 0
+    faults: dict[Path, RunError] = field(default_factory=dict)  # by the run's folder
+    sealed: list[Path] = field(default_factory=list)
+    set_aside: list[Path] = field(default_factory=list)
+    left_over: list[str] = field(default_factory=list)
+
+
+def walk(store: Path, *, seal: bool = False, repair: bool = False) -> Report:
+    """Check every run of a store; with `seal` write the checksums of those that have none, once their scores have been
+    computed again; with `repair` move damaged ones to `.damaged` in the store. Nothing is deleted."""
+    if not store.is_dir():
+        raise RunError(f"there is no folder {store}: set KDLIB_RUNS to the folder that holds the runs")
+    report = Report()
+    if seal or repair:
+        open_store(store)
+    for folder in sorted(path for path in store.iterdir() if path.is_dir() and path.name[0] != "."):
+        report.runs += 1
+        unsealed = seal and not os.path.lexists(folder / SUMS)
+        try:
+            check_run(folder, sums_now(folder) if unsealed else read_sums(folder))
+            if unsealed:
+                write_sums(folder)
+                report.sealed.append(folder)
+        except RunError as fault:
+            report.faults[folder] = fault
+            if repair and os.path.lexists(folder / SUMS):
+                report.set_aside.append(set_aside(folder))
+    report.left_over = list(left_over(store))
+    return report
+
+
+def sums_now(folder: Path) -> dict[str, str]:
+    return {path.name: sha256(content_of(path)) for path in folder.iterdir()}
+
+
+def check_run(folder: Path, sums: dict[str, str]) -> None:
+    """Raise `RunError` where a run is not whole. Its augmentations, networks and losses need not be known here."""
+    present = {path.name: whole(path, sums) for path in sorted(folder.iterdir()) if path.name != SUMS}
+
+    def reading(name, read):
+        try:
+            return read(present[name] if name in present else whole(folder / name, sums))
+        except UNREADABLE as error:
+            raise error if isinstance(error, RunError) else damaged(folder / name, reason(error)) from error
+
+    spec, scores = (reading(name, json.loads) for name in FILES[:2])
+    if not folder.name.endswith(f"-{digest(spec)}"):
+        raise damaged(folder / "spec.json", "it describes another run")
+    history = reading("history.csv", lambda content: pd.read_csv(io.BytesIO(content)))
+    if len(history) != spec["recipe"]["epochs"] or history.isna().any(axis=None):
+        raise damaged(folder / "history.csv", f"it should hold {spec['recipe']['epochs']} whole rows")
+    for name, read in ((LATENT, read_arrays), (TRAIN_LOGITS, read_packed), (WEIGHTS, safetensors.torch.load)):
+        if name in present:
+            reading(name, read)
+    if spec.get("held_out"):
+        last = history.iloc[-1]
+        again = {"validation": {name: last[f"validation_{name}"] for name in ("accuracy", "loss")}}
+    else:
+        again = reading(PREDICTIONS, lambda content: scored_again(read_arrays(content)))
+    if other := differing(scores, again):
+        raise damaged(folder / "metrics.json", f"computed again, {other}")
+
+
+def scored_again(arrays: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """What of a run's scores can be computed from its predictions."""
+    parts = [part for part in ("test", "shifted") if f"{part}_logits" in arrays]
+    scores = {part: metrics.evaluate_logits(arrays[f"{part}_logits"], arrays[f"{part}_labels"]) for part in parts}
+    if "human_kl" in arrays:
+        scores["human"] = {"human_model": float(arrays["human_kl"].astype(np.float64).mean())}
+    return scores
+
+
+def differing(scores: dict, again: dict[str, dict[str, float]]) -> str | None:
+    """The first score that is not what it is when computed again, in words."""
+    if "provenance" not in scores or set(scores) - {"provenance"} != set(again):
+        return f"it holds {', '.join(scores)}, not {', '.join(again)} and provenance"
+    for part, found in again.items():
+        for name, value in found.items():
+            kept, near = scores[part].get(name), HALF if part == "human" else CLOSE
+            if not isinstance(kept, int | float) or not math.isclose(kept, value, rel_tol=near, abs_tol=CLOSE):
+                return f"{name} of {part} is {value}, not {kept}"
+    return None
+
+
+def set_aside(folder: Path) -> Path:
+    """Move a damaged run to where no run is looked for."""
+    aside = folder.parent / ASIDE
+    target = aside / f"{folder.name}-{time.time_ns()}"
+    try:
+        with locked(folder.parent, folder.name):
+            aside.mkdir(exist_ok=True)
+            os.rename(folder, target)
+    except Timeout as error:
+        raise RunError(f"another process is at work on {folder}: wait until it has ended") from error
+    except OSError as error:
+        raise RunError(f"{folder} can't be moved to {aside} ({reason(error)}): see to that and try again") from error
+    return target
+
+
+def left_over(store: Path) -> Iterator[str]:
+    """What processes that were killed have left; what a living one is at is none of it."""
+    for path in sorted(store.glob(".making/*")):
+        if free(store, path.name):
+            yield f"{path} was being written by a process that was killed: the next to make the run clears it away"
+    for path in sorted(store.glob(".checkpoints/*.pt")):
+        if free(store, path.stem):
+            yield f"{path} is of a run that was broken off: the next to make the run goes on from it"
+    for path in sorted(store.glob(".[cp]*s/**/*.tmp")):
+        yield f"{path} was being written: where nothing is being trained it can be deleted"
+
+
+def free(store: Path, name: str) -> bool:
+    try:
+        with locked(store, name):
+            return True
+    except (Timeout, RunError):
+        return False
