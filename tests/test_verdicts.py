@@ -16,8 +16,8 @@ def harmed(spec):
 
 
 def judged(accuracy, *budgets, **options):
-    made = {"students": chapter("students", accuracy, seeds=(0, 1), **options)}
-    return [case for budget in budgets or ("long",) for case in claims.judge({"students": frame(made["students"], budget)})]
+    made = chapter("students", accuracy, seeds=(0, 1), **options)
+    return [case for one in budgets or ("long",) for case in claims.judge({"students": frame(made, one)})]
 
 
 @pytest.fixture(scope="module")

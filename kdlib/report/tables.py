@@ -16,7 +16,17 @@ import pandas as pd
 from kdlib import augment
 from kdlib.models import FULL_WIDTH
 from kdlib.report.markdown import (
-    LEFT, MISSING, RIGHT, Markdown, csv_link, interval, links_once, number, numbered, pipes, run_links,
+    LEFT,
+    MISSING,
+    RIGHT,
+    Markdown,
+    csv_link,
+    interval,
+    links_once,
+    number,
+    numbered,
+    pipes,
+    run_links,
 )  # fmt: skip
 from kdlib.results import measures, names
 from kdlib.results.measures import Measure
@@ -70,8 +80,9 @@ def gathered(numbers: pd.DataFrame, value: str) -> pd.DataFrame:
     """A frame with a row a number in column `value`, its run's mark in `runs`, as one of levels: a row a label."""
     labels = [c for c in LABELS if c in numbers]
     found = numbers.groupby(labels, sort=False).agg(
-        ours=(value, "mean"), seeds=(value, tuple), n=("runs", "nunique"), runs=("runs", lambda of: " ".join(of.unique()))
-    )
+        ours=(value, "mean"), seeds=(value, tuple), n=("runs", "nunique"),
+        runs=("runs", lambda of: " ".join(of.unique())),
+    )  # fmt: skip
     return found.reset_index().assign(measure=value, title=value, digits=2, test_set="")
 
 
