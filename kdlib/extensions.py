@@ -35,7 +35,10 @@ class ExtensionError(KdlibError):
 def load() -> None:
     """Execute the files that `KDLIB_EXTENSIONS` names and that this process has not executed yet."""
     texts = os.environ.get("KDLIB_EXTENSIONS", "").split(os.pathsep)
-    named = [Path(text).expanduser().resolve() for text in texts if text]
+    try:
+        named = [Path(text).expanduser().resolve() for text in texts if text]
+    except RuntimeError as error:
+        raise ExtensionError("KDLIB_EXTENSIONS has a ~, and there is no home directory: give whole paths") from error
     for path in named:
         execute(path)
     if named:  # processes that are started from here may have another working directory

@@ -16,7 +16,7 @@ import pytest
 import torch
 from small import RANDOM, ROOT, STUDENT, TEACHER
 
-from kdlib import KdlibError, data, folder_from, metrics, models, runs, speed, study
+from kdlib import KdlibError, data, extensions, folder_from, metrics, models, runs, speed, study
 from kdlib.__main__ import main
 from kdlib.runs import Run, RunError, make, store
 
@@ -188,6 +188,8 @@ def test_without_a_home_what_needs_one_is_one_sentence_and_the_rest_works(monkey
     assert said == "~/.cache/kdlib needs a home directory, and there is none: set KDLIB_DATA to a folder"
     monkeypatch.setenv("KDLIB_RUNS", "~/runs")
     assert "set KDLIB_RUNS to a folder" in sentence(runs.default_store)
+    monkeypatch.setenv("KDLIB_EXTENSIONS", "~/mine.py")
+    assert sentence(extensions.load).startswith("KDLIB_EXTENSIONS has a ~")
     assert data.load("digits")
 
 

@@ -188,8 +188,8 @@ def storm_of_kills(specs: list[runs.Spec], count: int, seed: int, seconds: float
 
 ODD = [
     -1, 0, 1, 2, 10**30, -0.0, 0.5, 1.5, 1e-300, math.nan, math.inf, -math.inf, True, False, "", "x", "1e-3", "none",
-    "…", "auto", "cuda:99", "cutmix", "none+none", "a\nb", [], [0], [0, 0], [[]], [None], ["none"], ["cutmix+mixup"], [0.5],
-    [math.nan], (), {}, {"a": 1}, {0}, b"x", object(), np.float64(2), np.int64(2), np.nan, np.zeros(3), 1j,
+    "…", "auto", "cuda:99", "cutmix", "none+none", "a\nb", [], [0], [0, 0], [[]], [None], ["none"], ["cutmix+mixup"],
+    [0.5], [math.nan], (), {}, {"a": 1}, {0}, b"x", object(), np.float64(2), np.int64(2), np.nan, np.zeros(3), 1j,
 ]  # fmt: skip
 
 
