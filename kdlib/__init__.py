@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 __version__ = "0.1.0"
+ROOT = Path(__file__).resolve().parents[1]  # the checkout, or what an installed package lies in
 
 
 class KdlibError(Exception):
@@ -22,6 +23,6 @@ def folder_from(variable: str, otherwise: str) -> Path:
     """
     text = os.environ.get(variable) or otherwise
     try:
-        return Path(__file__).resolve().parents[1] / Path(text).expanduser()
+        return ROOT / Path(text).expanduser()
     except RuntimeError as error:
         raise KdlibError(f"{text} needs a home directory, and there is none: set {variable} to a folder") from error

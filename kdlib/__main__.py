@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="make the runs of chapters, without notebooks")
     run.set_defaults(command=run_chapters)
     report = commands.add_parser("report", help="make the runs, execute the notebooks and build the book")
-    report.set_defaults(command=build_report)
+    report.set_defaults(command=make_report)
     for command in (run, report):
         command.add_argument("--profile", default="demo", help=f"one of {', '.join(study.PROFILES)}")
         command.add_argument(
@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     checked.add_argument("--seal", action="store_true", help="write SHA256SUMS where none is and scores are right")
     table = commands.add_parser("paper", help="print a table as the paper has it")
     table.add_argument("--table", type=int, required=True)
-    table.set_defaults(command=lambda arguments: print(paper.table(arguments.table).to_string()))
+    table.set_defaults(command=lambda arguments: print(paper.printed_table(arguments.table).to_string()))
     return top
 
 
@@ -117,11 +117,11 @@ def train_again(arguments: argparse.Namespace) -> None:
         print(*compared, sep="\n")
 
 
-def build_report(arguments: argparse.Namespace) -> None:
+def make_report(arguments: argparse.Namespace) -> None:
     from kdlib.report import press  # papermill and Sphinx are not needed to make runs
 
     overrides = assignments(arguments.set)
-    page = press.build(arguments.profile, arguments.chapter, overrides, publish=arguments.publish)
+    page = press.build_report(arguments.profile, arguments.chapter, overrides, publish=arguments.publish)
     print(f"The report: {page}")
 
 

@@ -32,7 +32,7 @@ class ExtensionError(KdlibError):
     """A file of extensions that is missing, fails, or takes a name that exists."""
 
 
-def load() -> None:
+def load_extensions() -> None:
     """Execute the files that `KDLIB_EXTENSIONS` names and that this process has not executed yet."""
     texts = os.environ.get("KDLIB_EXTENSIONS", "").split(os.pathsep)
     try:

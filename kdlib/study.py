@@ -47,7 +47,7 @@ def expecting(text: str) -> Callable[[Callable], Callable]:
     return describe
 
 
-def whole(minimum: int) -> Callable[[str, Any], int]:
+def whole_number(minimum: int) -> Callable[[str, Any], int]:
     @expecting(f"whole number from {minimum}")
     def convert(name: str, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
@@ -57,7 +57,7 @@ def whole(minimum: int) -> Callable[[str, Any], int]:
     return convert
 
 
-def number(low: float, high: float, *, open_low: bool = False) -> Callable[[str, Any], float]:
+def real_number(low: float, high: float, *, open_low: bool = False) -> Callable[[str, Any], float]:
     bounds = f"{'above' if open_low else 'from'} {low:g}" + ("" if high == float("inf") else f" to {high:g}")
 
     @expecting(f"number {bounds}")
@@ -137,7 +137,7 @@ class Settings:
     )
     dataset: str = parameter("data", one_of(DATASETS), "data that teachers and students are trained on")
     seeds: tuple[int, ...] = parameter(
-        "edition", sequence(whole(0), "[0, 1]"), "one whole repetition of the chapter each"
+        "edition", sequence(whole_number(0), "[0, 1]"), "one whole repetition of the chapter each"
     )
     augmentations: tuple[tuple[str, ...], ...] = parameter(
         "data", sequence(augmentations_of, "[none, cutmix, crop_flip+cutmix]"), "augmentations to be compared"
@@ -149,22 +149,22 @@ class Settings:
     reductions: tuple[str, ...] = parameter(
         "loss", sequence(one_of(TERMS), "[batchmean, mean]"), "forms of the distillation loss"
     )
-    teacher_epochs: int = parameter("training", whole(1), "epochs of each teacher")
+    teacher_epochs: int = parameter("training", whole_number(1), "epochs of each teacher")
     student_epochs: int = parameter(
-        "training", whole(1), "epochs of each student under the long budget; given alone, the only budget"
+        "training", whole_number(1), "epochs of each student under the long budget; given alone, the only budget"
     )
     budgets: tuple[str, ...] = parameter(
         "training", sequence(one_of(BUDGETS), "[chosen, long]"),
         "lengths of the students' training: chosen by held-out images, or long",
     )
     students_per_teacher: int = parameter(
-        "training", whole(1), "students of each teacher under the chosen budget, with seeds of their own"
+        "training", whole_number(1), "students of each teacher under the chosen budget, with seeds of their own"
     )
-    batch_size: int = parameter("training", whole(1), "images in a step")
+    batch_size: int = parameter("training", whole_number(1), "images in a step")
     temperature: float = parameter(
-        "loss", number(0, MAX_TEMPERATURE, open_low=True), "softening of both distributions"
+        "loss", real_number(0, MAX_TEMPERATURE, open_low=True), "softening of both distributions"
     )
-    kd_weight: float = parameter("loss", number(0, 1), "share of the distillation term in the loss")
+    kd_weight: float = parameter("loss", real_number(0, 1), "share of the distillation term in the loss")
     device: str = parameter("machine", a_device, "where the networks are trained; auto takes a GPU where there is one")
     networks: dict[str, dict] = field(repr=False)
 
@@ -209,7 +209,7 @@ def profile_text(profile: str) -> str:
 
 def settings(chapter: str, profile: str = "demo", /, **overrides: Any) -> Settings:
     """The settings of a chapter: the profile's, the profile's for this chapter, then what is given and not None."""
-    extensions.load()
+    extensions.load_extensions()
     if chapter not in CHAPTERS:
         raise ParameterError(f"no chapter is called {chapter!r}: there are {', '.join(CHAPTERS)}")
     for name in overrides:

@@ -70,3 +70,13 @@ def test_an_import_is_seen_wherever_it_stands(tmp_path):
     assert taken(path, "kdlib.runs", "kdlib.report") == ["kdlib.runs", "kdlib.report.press"]
     path.write_text("from kdlib.runs_of_old import x\n")
     assert taken(path, "kdlib.runs") == []
+
+
+def test_a_public_function_or_class_has_one_home():
+    """Whoever looks for a name finds one thing."""
+    homes: dict[str, list[str]] = {}
+    for path in files("kdlib/**/*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}

@@ -149,7 +149,7 @@ def executed(source, tmp_path, monkeypatch):
     monkeypatch.setattr(press, "ROOT", tmp_path)
     chapter = press.read_chapter(tmp_path / "notebooks" / "01_a.ipynb")
     foot = press.page_foot("demo", press.origin([]), "python -m kdlib report --profile demo")
-    press.execute(chapter, {"x": 2, "profile": "demo"}, tmp_path / "01_a.ipynb", foot)
+    press.execute_notebook(chapter, {"x": 2, "profile": "demo"}, tmp_path / "01_a.ipynb", foot)
     return read_notebook(tmp_path / "01_a.ipynb")
 
 

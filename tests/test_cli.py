@@ -102,7 +102,7 @@ def test_report_hands_over_what_is_given(monkeypatch, capsys):
         handed.update(profile=profile, chapters=chapters, overrides=overrides, publish=publish)
         return "page.html"
 
-    monkeypatch.setattr(press, "build", build)
+    monkeypatch.setattr(press, "build_report", build)
     command = ["report", "--profile", "cpu", "--chapter", "students", "--set", "seeds=[1]", "--publish"]
     assert cli.main(command) == 0
     assert handed == {"profile": "cpu", "chapters": ["students"], "overrides": {"seeds": [1]}, "publish": True}

@@ -54,7 +54,7 @@ def test_students_are_told_apart_by_their_budget():
         return [FakeRun(spec) for spec in specs]
 
     settings = study.settings("students", "paper", budgets=["chosen", "long"], students=["lenet"])
-    found = editions.students(settings, source)
+    found = editions.student_rows(settings, source)
     assert set(found["budget"]) >= {"long"} and len(asked) == len(found) == len(study.students(settings))
     for budget, of in editions.OF_BUDGET.items():
         assert set(found.loc[found["budget"] == budget, "mark"]) == {runs.mark(runs.key(spec)) for spec in of(settings)}
@@ -69,7 +69,7 @@ def crossing(monkeypatch, accuracy):
     monkeypatch.setattr(runs, "stored", stored)
     monkeypatch.setattr(runs, "ensure", None)
     own = study.settings("ablation", "paper", seeds=[0, 1])
-    return editions.crossed(own, "ablation")
+    return editions.crossed_rows(own, "ablation")
 
 
 def test_augmentations_stand_alone_and_on_top_of_crop_and_flip(monkeypatch):
@@ -93,7 +93,7 @@ def test_augmentations_stand_alone_and_on_top_of_crop_and_flip(monkeypatch):
 
 def test_crossed_runs_that_are_not_stored_are_not_trained(monkeypatch):
     monkeypatch.setattr(runs, "stored", lambda specs: [])
-    rows = editions.crossed(study.settings("ablation", "paper"), "ablation")
+    rows = editions.crossed_rows(study.settings("ablation", "paper"), "ablation")
     assert rows.empty and "no such runs" in editions.about_crossed(rows) and editions.on_top(rows, ACCURACY).empty
 
 
@@ -110,8 +110,8 @@ def test_a_page_says_what_it_was_made_with():
 
 def test_people_are_compared_with_people_where_they_were_asked(monkeypatch):
     asked = frame(chapter("teachers", seeds=[0]))
-    monkeypatch.setattr(runs, "human_ceiling", lambda dataset: 0.1234)
+    monkeypatch.setattr(runs, "people_apart", lambda dataset: 0.1234)
     assert "0.123 nats" in editions.people(asked)
-    monkeypatch.setattr(runs, "human_ceiling", lambda dataset: None)
+    monkeypatch.setattr(runs, "people_apart", lambda dataset: None)
     assert editions.people(asked) is None
     assert "is not known" in editions.people(frame(chapter("teachers", seeds=[0], dataset="digits")))

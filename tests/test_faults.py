@@ -106,7 +106,7 @@ def test_what_people_say_is_computed_each_time_where_it_can_not_be_kept(here, mo
     expected = metrics.human_ceiling(counts)
     here.mkdir(mode=0o555)
     with ordinary_user(here):
-        assert runs.human_ceiling("cifar10") == expected and not list(here.iterdir())
+        assert runs.people_apart("cifar10") == expected and not list(here.iterdir())
 
 
 def test_a_file_that_may_not_be_read_is_not_called_damaged(made, tmp_path):
@@ -189,7 +189,7 @@ def test_without_a_home_what_needs_one_is_one_sentence_and_the_rest_works(monkey
     monkeypatch.setenv("KDLIB_RUNS", "~/runs")
     assert "set KDLIB_RUNS to a folder" in sentence(runs.default_store)
     monkeypatch.setenv("KDLIB_EXTENSIONS", "~/mine.py")
-    assert sentence(extensions.load).startswith("KDLIB_EXTENSIONS has a ~")
+    assert sentence(extensions.load_extensions).startswith("KDLIB_EXTENSIONS has a ~")
     assert data.load("digits")
 
 

@@ -52,7 +52,7 @@ DRAWINGS = {
     "calibration_bars": lambda c: figures.calibration_bars(c.teachers, c.students),
     "learning_curves": lambda c: figures.learning_curves(c.teachers),
     "student_learning_curves": lambda c: figures.student_learning_curves(c.students),
-    "differences": lambda c: figures.differences(c.students),
+    "differences": lambda c: figures.from_baseline(c.students),
     "confusion_matrices": lambda c: figures.confusion_matrices(c.teachers),
     "student_confusion_matrices": lambda c: figures.student_confusion_matrices(c.students),
     "confidence_by_class": lambda c: figures.confidence_by_class(c.teachers),
@@ -146,7 +146,7 @@ def test_every_budget_has_rows_of_its_own(full):
 
 
 def test_differences_stand_in_their_row_at_their_size(full):
-    figure = figures.differences(full.students).figure
+    figure = figures.from_baseline(full.students).figure
     lenet = figure.axes[0]
     rows = [label.get_text() for label in lenet.get_yticklabels()]
     assert rows[-2:] == ["random teacher", "no teacher"] and "CutMix" in rows

@@ -76,7 +76,7 @@ def frames(profile: str, chapter: str) -> dict[str, pd.DataFrame]:
     """Teachers, students and both of a chapter, at the one length that there was."""
     settings = study.settings(chapter, profile, budgets=["long"])
     students = editions.ablation if chapter == "ablation" else editions.students
-    own = {"teachers": editions.teachers(settings, runs.stored), "students": students(settings, runs.stored)}
+    own = {"teachers": editions.teacher_rows(settings, runs.stored), "students": students(settings, runs.stored)}
     return own | {"both": pd.concat(own.values(), ignore_index=True), "settings": settings}
 
 
@@ -169,7 +169,7 @@ def todays_differences(profile: str, chapter: str) -> dict[tuple, dict]:
     if chapter == "ablation":
         own = contrasts(students, ACCURACY, of="augmentation")
         alone = contrasts(students, ACCURACY, minus=["alone"])
-        crossed = editions.crossed(of["settings"], "ablation")
+        crossed = editions.crossed_rows(of["settings"], "ablation")
         found += [own, alone.assign(who=alone["augmentation"]), editions.on_top(crossed, ACCURACY)]
         found += [contrasts(students[students["control"]], ACCURACY, of="augmentation")]
     return {(row["who"], marks(row["runs"])): row for one in found for row in one.to_dict("records")}

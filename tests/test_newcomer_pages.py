@@ -102,4 +102,4 @@ def test_a_table_that_could_not_be_read_is_refused(tmp_path):
 
 def test_without_a_browser_one_sentence_says_so(monkeypatch, capsys):
     monkeypatch.setattr(pdf.shutil, "which", lambda name: None)
-    assert pdf.main([]) == 2 and "on the PATH" in capsys.readouterr().err
+    assert pdf.print_book([]) == 2 and "on the PATH" in capsys.readouterr().err

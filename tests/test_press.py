@@ -103,7 +103,7 @@ def test_a_project_that_is_damaged_is_refused(damage, project):
             path.unlink()
     before = files(project)
     with pytest.raises(press.ReportError):
-        press.build("demo", None, {})
+        press.build_report("demo", None, {})
     assert files(project) == before
 
 
@@ -130,8 +130,8 @@ def test_a_chapter_without_experiments_draws_on_all(project):
 
 
 def test_editions_with_other_parameters_have_other_folders():
-    one, other = press.edition("demo", {"seeds": [0]}), press.edition("demo", {"seeds": [1]})
-    assert len({"demo", press.edition("demo", {}), one, other}) == 3
+    one, other = press.edition_name("demo", {"seeds": [0]}), press.edition_name("demo", {"seeds": [1]})
+    assert len({"demo", press.edition_name("demo", {}), one, other}) == 3
 
 
 def test_the_command_can_be_pasted():
@@ -169,7 +169,7 @@ def test_a_page_foot_says_where_the_runs_come_from_once_each():
 
 
 def test_a_report_from_notebooks_to_pages(project):
-    page = press.build("demo", None, {"seeds": [4, 5]})
+    page = press.build_report("demo", None, {"seeds": [4, 5]})
     folder = page.parents[3]
     assert folder.parent == project / "_build" / "report"
     assert page.name == "index.html" and page.is_file()
@@ -191,7 +191,7 @@ def test_a_report_from_notebooks_to_pages(project):
 
 
 def test_a_notebook_that_fails_leaves_the_last_good_report(project, quick, capsys):
-    page = press.build("demo", ["first"], {})
+    page = press.build_report("demo", ["first"], {})
     before = files(page.parents[2])
     write_notebook(project / "notebooks" / "01_first.ipynb", "print('begun')\nraise ValueError('a\\nb')")
     assert cli.main(["report", "--chapter", "first", "--publish"]) == 2
@@ -214,7 +214,7 @@ def test_no_notebook_is_begun_once_another_has_failed(tmp_path, monkeypatch):
         assert failed.wait(10)
         time.sleep(0.2)  # for the failure to have been noted
 
-    monkeypatch.setattr(press, "execute", execute)
+    monkeypatch.setattr(press, "execute_notebook", execute)
     chapters = [SimpleNamespace(name=name, source=Path(f"{name}.ipynb")) for name in ("first", "second", "third")]
     named = {one.name: {} for one in chapters}
     with pytest.raises(press.ReportError, match="second failed"):
@@ -232,29 +232,29 @@ def test_pages_that_can_not_be_built_leave_the_last_good_report(project, tmp_pat
 
 
 def test_chapters_of_an_edition_are_kept_and_those_never_made_say_so(project, quick):
-    page = press.build("demo", ["second"], {})
+    page = press.build_report("demo", ["second"], {})
     assert page.read_text() == "strict: False"
     book = page.parents[2]
     assert "has not been made" in (book / "01_first.md").read_text()
     assert (book / "01_first.md").read_text().startswith("# Title of 01_first\n")
     assert "which has {doc}`02_second`." in (book / "01_first.md").read_text()
-    page = press.build("demo", ["first"], {})
+    page = press.build_report("demo", ["first"], {})
     assert page.read_text() == "strict: True"
     assert {path.name for path in book.glob("0*")} == {"01_first.ipynb", "02_second.ipynb"}
 
 
 def test_publish_puts_executed_notebooks_into_the_book(project, quick):
-    press.build("demo", ["second"], {}, publish=True)
+    press.build_report("demo", ["second"], {}, publish=True)
     assert text_of(project / "book" / "02_second.ipynb") == "demo\n"
     assert not (project / "book" / "01_first.ipynb").exists()
     once = (project / "book" / "02_second.ipynb").read_bytes()
-    press.build("demo", ["second"], {}, publish=True)
+    press.build_report("demo", ["second"], {}, publish=True)
     assert (project / "book" / "02_second.ipynb").read_bytes() == once
 
 
 def test_what_cells_write_to_stderr_is_for_the_terminal(project, quick, capsys):
     write_notebook(project / "notebooks" / "02_second.ipynb", "import warnings\nwarnings.warn('careful')\nprint('x')")
-    page = press.build("demo", ["second"], {})
+    page = press.build_report("demo", ["second"], {})
     assert text_of(page.parents[2] / "02_second.ipynb") == "x\n"
     assert "careful" in capsys.readouterr().err
 

@@ -69,9 +69,9 @@ def test_costs_are_what_was_measured_and_what_was_not_is_not_run(tmp_path, monke
 
 def test_without_runs_the_data_pages_say_not_run(tmp_path, monkeypatch):
     monkeypatch.setenv("KDLIB_RUNS", str(tmp_path))
-    prose.published.cache_clear()
+    prose.published_runs.cache_clear()
     assert "not run" in prose.datasets() and "not run" in prose.sampling()
-    prose.published.cache_clear()
+    prose.published_runs.cache_clear()
 
 
 def test_the_code_on_a_page_is_the_code_without_its_docstring():

@@ -21,7 +21,7 @@ HALF_DIGIT = 0.0005  # rounding of a number printed with three decimals
 
 def by_metric(n, **keys):
     """Table n with one column per metric, indexed by augmentation, network and test set (or what `keys` leaves)."""
-    cells = paper.load().query("table == @n")
+    cells = paper.published().query("table == @n")
     for key, wanted in keys.items():
         cells = cells[cells[key] == wanted]
     index = [k for k in ("augmentation", "network", "test_set") if k not in keys]
@@ -41,7 +41,7 @@ def differences(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
 
 
 def our_text():
-    return paper.load().assign(table=lambda d: d["table"].astype(str), value=lambda d: d["printed"])[COLUMNS]
+    return paper.published().assign(table=lambda d: d["table"].astype(str), value=lambda d: d["printed"])[COLUMNS]
 
 
 def test_every_cell_agrees_with_an_independent_transcription():
@@ -61,9 +61,9 @@ def test_differences_sees_a_missing_an_extra_and_a_changed_cell():
 
 @pytest.mark.parametrize("n", CELLS)
 def test_a_table_has_every_cell(n):
-    shown = paper.table(n)
+    shown = paper.printed_table(n)
     assert shown.size == CELLS[n] and shown.notna().all(axis=None)
-    assert sorted(shown.to_numpy().ravel()) == sorted(paper.load().query("table == @n")["printed"])
+    assert sorted(shown.to_numpy().ravel()) == sorted(paper.published().query("table == @n")["printed"])
 
 
 @pytest.mark.parametrize(
@@ -84,15 +84,15 @@ def test_a_damaged_file_is_refused(damage):
 
 
 def test_load_hands_out_copies():
-    cells = paper.load()
+    cells = paper.published()
     cells["value"] = 0.0
     assert paper.value(1, "none", "teacher", "cifar10", "accuracy") == 0.852
 
 
 def test_the_cells_are_where_the_paper_has_them():
-    assert paper.table(1).loc["mixup", ("lenet", "cifar10", "ece")] == "0.033"
-    assert paper.table(6).loc["cutout", ("alexnet", "cinic10", "f1")] == "0.540"
-    assert list(paper.table(3).index) == ["none", "mixup", "cutmix"]
+    assert paper.printed_table(1).loc["mixup", ("lenet", "cifar10", "ece")] == "0.033"
+    assert paper.printed_table(6).loc["cutout", ("alexnet", "cinic10", "f1")] == "0.540"
+    assert list(paper.printed_table(3).index) == ["none", "mixup", "cutmix"]
     assert paper.value(3, "cutmix", "lenet", "mnist", "loss") == 0.107
     assert paper.half_a_digit(4) == 0.005
 
@@ -100,7 +100,7 @@ def test_the_cells_are_where_the_paper_has_them():
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda: paper.table(10),
+        lambda: paper.printed_table(10),
         lambda: paper.value(11, "none", "teacher", "cifar10", "ece"),
         lambda: paper.value(5, "none", "lenet", "cifar10", "cohesion"),
         lambda: paper.value(3, "cutout", "lenet", "mnist", "loss"),
@@ -152,7 +152,7 @@ def test_two_f1_are_impossible():
     Let r be a class's recall and q its predictions over its size: F1 = 2r/(1+q) and the mean of q is 1.
     F1 is convex in q, so by Jensen, weighted with r ≤ 1, the mean of F1 is at least 2a/(1+1/a).
     """
-    t = paper.load().query("table >= 6").pivot(index=list(paper.KEYS[:-1]), columns="metric", values="value")
+    t = paper.published().query("table >= 6").pivot(index=list(paper.KEYS[:-1]), columns="metric", values="value")
     accuracy = t[["accuracy", "recall"]].min(axis=1) - HALF_DIGIT
     impossible = t[t["f1"] + HALF_DIGIT < 2 * accuracy**2 / (1 + accuracy)]
     assert impossible["f1"].to_dict() == {
@@ -227,7 +227,7 @@ def test_every_cell_of_the_paper_stands_in_its_table_once_a_form_of_the_loss(n, 
         else (pd.concat([teachers, students, moved[~moved["mark"].isin(students["mark"])]]))
     )
     found = paper.beside_paper(rows, n)
-    cells = paper.load().query("table == @n")
+    cells = paper.published().query("table == @n")
     of_one_form = found[(found["network"] == "teacher") | (found["loss"] == "mean")]
     of_one_form = of_one_form[~of_one_form["measure"].isin(["released_human_kl", "separability_predicted"])]
     theirs = of_one_form["printed"][of_one_form["printed"] != ""]

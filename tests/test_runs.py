@@ -767,26 +767,26 @@ def test_the_ceiling_of_people_is_computed_once_and_kept_for_who_has_no_data(sto
     here = SimpleNamespace(human_counts=counts, checksum="abc")
     monkeypatch.setattr(data, "at_hand", lambda name: False)
     monkeypatch.setattr(data, "load", lambda name: pytest.fail("data were loaded"))
-    assert runs.human_ceiling("cifar10") is None and not store.exists()
+    assert runs.people_apart("cifar10") is None and not store.exists()
     monkeypatch.setattr(data, "at_hand", lambda name: True)
     monkeypatch.setattr(data, "load", lambda name: here)
-    assert runs.human_ceiling("cifar10") == metrics.human_ceiling(counts)
+    assert runs.people_apart("cifar10") == metrics.human_ceiling(counts)
     monkeypatch.setattr(data, "load", lambda name: pytest.fail("data were loaded"))
-    assert runs.human_ceiling("cifar10") == metrics.human_ceiling(counts)
+    assert runs.people_apart("cifar10") == metrics.human_ceiling(counts)
     path = store / "cifar10-people.json"
     kept = path.read_text()
     path.write_text(flipped(kept.encode()).decode())
     with pytest.raises(RunError, match="cifar10-people.json can't be used"):
-        runs.human_ceiling("cifar10")
+        runs.people_apart("cifar10")
     path.write_text(kept)
     monkeypatch.setattr(metrics, "HUMAN_SMOOTHING", 0.02)
     with pytest.raises(RunError, match="smoothing 0.01, expected 0.02"):
-        runs.human_ceiling("cifar10")
+        runs.people_apart("cifar10")
     path.write_text("{")
     with pytest.raises(RunError, match="cifar10-people.json can't be used"):
-        runs.human_ceiling("cifar10")
+        runs.people_apart("cifar10")
     monkeypatch.undo()
-    assert runs.human_ceiling("digits") is None
+    assert runs.people_apart("digits") is None
 
 
 def test_the_kept_ceiling_of_people_is_that_of_their_votes(real_data, monkeypatch):
@@ -830,7 +830,7 @@ def test_the_latent_space_keeps_distances_and_lies_around_its_centre():
     rng = np.random.default_rng(0)
     axes = np.linalg.qr(rng.normal(size=(20, 20)))[0]
     embeddings = rng.normal(size=(len(digits.test.labels), 20)) * np.linspace(3, 0.1, 20) @ axes + 100 * axes[5]
-    kept = make.latent_space(embeddings.astype(np.float32), digits)
+    kept = make.principal_components(embeddings.astype(np.float32), digits)
     chosen = np.concatenate([np.flatnonzero(digits.test.labels == k) for k in (0, 1, 2, 3)])
     theirs = PCA(20).fit_transform(embeddings[chosen])
     assert np.abs(kept["components"].mean(axis=0)).max() < 0.01

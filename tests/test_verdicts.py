@@ -78,13 +78,13 @@ def test_two_editions_stand_side_by_side_and_differences_are_bold(judgements):
     own = SimpleNamespace(profile="paper", judgements=judgements, frames={"students": frame(chapter("students"))})
     same = judged(lambda spec: 0.7)
     other = SimpleNamespace(profile="cpu", judgements=same, frames=own.frames)
-    table = verdicts.beside(own, other)
+    table = verdicts.two_editions(own, other)
     header, _ = rows(table)
     fourth = [line for line in table.splitlines() if "tab-claim-4>" in line]
     assert header[3:] == ["`paper`", "`cpu`"] and len(fourth) == 2
     assert all("[**holds**]{.verdict .holds}" in line for line in fourth)
-    assert "[**" not in verdicts.beside(own, own)
-    assert "no comparison" in verdicts.beside(own, None)
+    assert "[**" not in verdicts.two_editions(own, own)
+    assert "no comparison" in verdicts.two_editions(own, None)
 
 
 def test_what_was_changed_is_told():

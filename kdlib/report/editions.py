@@ -28,28 +28,28 @@ OF_BUDGET = {"long": study.long_students, "chosen": study.chosen_students}
 # ---------------------------------------------------------------- a chapter's runs
 
 
-def teachers(settings: Settings, source: Source | None = None) -> pd.DataFrame:
+def teacher_rows(settings: Settings, source: Source | None = None) -> pd.DataFrame:
     """The teachers of a chapter as a frame; what is not stored is trained."""
     return frame((source or _made(settings))(study.teachers(settings)))
 
 
-def students(settings: Settings, source: Source | None = None) -> pd.DataFrame:
+def student_rows(settings: Settings, source: Source | None = None) -> pd.DataFrame:
     """The students and controls of a chapter under every budget, named in the frame."""
     source = source or _made(settings)
     found = [frame(source(OF_BUDGET[one](settings)), one) for one in settings.budgets]
     return pd.concat([one for one in found if len(one)] or found, ignore_index=True)
 
 
-def ablation(settings: Settings, source: Source | None = None) -> pd.DataFrame:
+def ablation_rows(settings: Settings, source: Source | None = None) -> pd.DataFrame:
     """Students by whose images are augmented, and networks without a teacher; trained for the long budget."""
     return frame((source or _made(settings))(study.ablation(settings)), "long")
 
 
 def both(settings: Settings, source: Source | None = None) -> pd.DataFrame:
-    return pd.concat([teachers(settings, source), students(settings, source)], ignore_index=True)
+    return pd.concat([teacher_rows(settings, source), student_rows(settings, source)], ignore_index=True)
 
 
-OF_CHAPTER = {"teachers": teachers, "students": students, "ablation": ablation, "mnist": both}
+OF_CHAPTER = {"teachers": teacher_rows, "students": student_rows, "ablation": ablation_rows, "mnist": both}
 
 
 def _made(settings: Settings) -> Source:
@@ -111,7 +111,7 @@ def other_size(settings: Mapping[str, Settings]) -> str | None:
 # ---------------------------------------------------------------- crossed with crop and flip
 
 
-def crossed(own: Settings, chapter: str) -> pd.DataFrame:
+def crossed_rows(own: Settings, chapter: str) -> pd.DataFrame:
     """Teachers and students of each augmentation alone and on images that are cropped and flipped first.
 
     Those of an edition, else of the edition of another size, whichever is stored whole; empty where neither is.
@@ -204,7 +204,7 @@ def people(rows: pd.DataFrame) -> Markdown | None:
             f"*How people label the images of {test_set_name(dataset, 'test')} is not known: what compares with people "
             "is left out below, or has the hard labels in their place.*"
         )
-    ceiling = runs.human_ceiling(dataset)
+    ceiling = runs.people_apart(dataset)
     if ceiling is None:
         return None
     return Markdown(

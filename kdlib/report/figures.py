@@ -24,7 +24,20 @@ from threadpoolctl import threadpool_limits
 
 from kdlib import augment, data, metrics
 from kdlib.report.style import (
-    CLASS_COLOURS, GREY, MAP, PAPER, PORTRAIT, WIDTH, Picture, canvas, colour, dashes, handle, hatch, legend, styled,
+    CLASS_COLOURS,
+    GREY,
+    MAP,
+    PAPER,
+    PORTRAIT,
+    WIDTH,
+    Picture,
+    canvas,
+    colour,
+    dashes,
+    handle,
+    hatch,
+    legend,
+    styled,
     tiles,
 )  # fmt: skip
 from kdlib.results import measures, paper
@@ -33,7 +46,13 @@ from kdlib.results.contrasts import contrasts
 from kdlib.results.frame import measured
 from kdlib.results.measures import ACCURACY, ECE, Measure
 from kdlib.results.names import (
-    BASELINE, CONTROLS, LOSSES, augmentation_name, loss_name, network_name, test_set_name,
+    BASELINE,
+    CONTROLS,
+    LOSSES,
+    augmentation_name,
+    loss_name,
+    network_name,
+    test_set_name,
 )  # fmt: skip
 from kdlib.runs import Run
 
@@ -112,7 +131,7 @@ def bars(teachers: pd.DataFrame, students: pd.DataFrame, measure: Measure, *, di
     for (i, budget), (j, loss) in itertools.product(enumerate(budgets), enumerate(losses)):
         own = students[(students["budget"] == budget) & students["loss"].isin(["", loss])]
         top = axes[down * i, j]
-        draw_levels(top, levels(of_teachers, taught(own), measure), measure, order)
+        draw_levels(top, levels_of_both(of_teachers, taught(own), measure), measure, order)
         top.set_title(f"students under {loss_name(loss)}{told[budget]}" if loss else "")
         if differences:
             draw_differences(axes[down * i + 1, j], teachers, own, measure, order)
@@ -123,7 +142,7 @@ def bars(teachers: pd.DataFrame, students: pd.DataFrame, measure: Measure, *, di
     return Picture(figure)
 
 
-def levels(teachers: pd.DataFrame, students: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+def levels_of_both(teachers: pd.DataFrame, students: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     """Every run's value, with the `group` of bars that it belongs to."""
     both = measured(pd.concat([teachers, students], ignore_index=True), [measure])
     return both.assign(group=[group(row.network, row.loss) for row in both.itertuples()])
@@ -361,7 +380,7 @@ def line(loss: str) -> str:
 
 
 @styled
-def differences(students: pd.DataFrame) -> Picture:
+def from_baseline(students: pd.DataFrame) -> Picture:
     """How much more accurate a student is than the baseline teacher's, and what controls are: a panel a network.
 
     Every loss and budget has its interval; the paper's numbers are diamonds.

@@ -10,9 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from kdlib import KdlibError
+from kdlib import ROOT, KdlibError
 
-ROOT = Path(__file__).resolve().parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTH = 680  # of the text on A4, in CSS pixels of 1/96 inch
 MARGINS = {"top": "16mm", "bottom": "18mm", "left": "15mm", "right": "15mm"}
@@ -91,7 +90,7 @@ class PdfError(KdlibError, RuntimeError):
     """A book that can't be printed."""
 
 
-def main(argv: list[str] | None = None) -> int:
+def print_book(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m kdlib.report.pdf", description=__doc__)
     parser.add_argument(
         "--book", type=Path, default=ROOT / "book", help="a folder as that of a report; book/ if not given"
@@ -152,4 +151,4 @@ def print_page(page: Path, target: Path, browser: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(print_book())

@@ -40,11 +40,10 @@ from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from kdlib import KdlibError, runs, study
+from kdlib import ROOT, KdlibError, runs, study
 from kdlib.runs import Run
 from kdlib.runs.make import SMALL_DATASETS
 
-ROOT = Path(__file__).resolve().parents[2]
 # papermill warns of parameters as unknown whose annotation it can't read; unknown ones are refused here before.
 logging.getLogger("papermill").setLevel(logging.ERROR)
 KERNEL = "python3"  # of the environment that this runs in, whatever kernel a notebook was last opened with
@@ -72,7 +71,9 @@ class Chapter:
         return list(study.CHAPTERS) if self.parameters else []
 
 
-def build(profile: str, chapters: Iterable[str] | None, overrides: dict[str, Any], *, publish: bool = False) -> Path:
+def build_report(
+    profile: str, chapters: Iterable[str] | None, overrides: dict[str, Any], *, publish: bool = False
+) -> Path:
     """Make the runs, execute the notebooks and build the book; returns its first page.
 
     `chapters` are names such as "students", all if None; `overrides` are parameters beside the profile's. With
@@ -80,7 +81,7 @@ def build(profile: str, chapters: Iterable[str] | None, overrides: dict[str, Any
     Raises `KdlibError` with one sentence; what was made of this edition before is then still there.
     """
     overrides = {name: value for name, value in overrides.items() if value is not None}
-    chosen = choose(find_chapters(), chapters)
+    chosen = chosen_chapters(find_chapters(), chapters)
     given = {chapter.name: checked_parameters(chapter, profile, overrides) for chapter in chosen}
     refuse_unread(overrides, chosen)
     check_listed(chosen)
@@ -92,7 +93,7 @@ def build(profile: str, chapters: Iterable[str] | None, overrides: dict[str, Any
             made[chapter.name] = make_runs(chapter, profile, given[chapter.name])
             print(f"{chapter.name}: {len(made[chapter.name])} runs in {runs.default_store()}", flush=True)
 
-    folder = ROOT / "_build" / "report" / edition(profile, overrides)
+    folder = ROOT / "_build" / "report" / edition_name(profile, overrides)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
@@ -128,10 +129,10 @@ def read_chapter(path: Path) -> Chapter:
         notebook = nbformat.read(path, as_version=4)
     except (OSError, ValueError, nbformat.ValidationError) as error:  # NotJSONError is a ValueError
         raise ReportError(f"{path} can't be read as a notebook ({first_line(error)})") from error
-    return Chapter(path.stem.partition("_")[2], path, title(notebook, path.stem), declared(notebook, path))
+    return Chapter(path.stem.partition("_")[2], path, title_of(notebook, path.stem), declared(notebook, path))
 
 
-def title(notebook: nbformat.NotebookNode, otherwise: str) -> str:
+def title_of(notebook: nbformat.NotebookNode, otherwise: str) -> str:
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     heading = re.search(r"^# +(.+)$", text, re.MULTILINE)
     return heading[1] if heading else otherwise
@@ -153,7 +154,7 @@ def declared(notebook: nbformat.NotebookNode, path: Path) -> frozenset[str]:
     return frozenset(names)
 
 
-def choose(found: dict[str, Chapter], names: Iterable[str] | None) -> list[Chapter]:
+def chosen_chapters(found: dict[str, Chapter], names: Iterable[str] | None) -> list[Chapter]:
     """The chapters asked for, in the book's order."""
     wanted = set(found) if names is None else set(names)
     for name in sorted(wanted - set(found)):
@@ -186,7 +187,7 @@ def check_listed(chosen: list[Chapter]) -> None:
             raise ReportError(f"{chapter.source.name} is not listed in book/_toc.yml: add `- file: {page}` to it")
 
 
-def edition(profile: str, overrides: dict[str, Any]) -> str:
+def edition_name(profile: str, overrides: dict[str, Any]) -> str:
     """The name of an edition's folder: `demo`, or `demo-3fa9c1d2` where something was set beside the profile."""
     if not overrides:
         return profile
@@ -351,7 +352,7 @@ def execute_all(chosen: list[Chapter], given: dict[str, dict[str, Any]], making:
         if failed.is_set():
             return
         try:
-            execute(chapter, given[chapter.name], making / chapter.source.name, feet[chapter.name])
+            execute_notebook(chapter, given[chapter.name], making / chapter.source.name, feet[chapter.name])
         except BaseException:
             failed.set()
             raise
@@ -360,7 +361,7 @@ def execute_all(chosen: list[Chapter], given: dict[str, dict[str, Any]], making:
         list(pool.map(unless_failed, chosen))  # raises what a chapter raised
 
 
-def execute(chapter: Chapter, given: dict[str, Any], target: Path, foot: str) -> None:
+def execute_notebook(chapter: Chapter, given: dict[str, Any], target: Path, foot: str) -> None:
     """Execute a chapter's notebook into `target`, in the project's folder, and add its foot."""
     started = time.monotonic()
     source = chapter.source.relative_to(ROOT)
@@ -381,7 +382,7 @@ def execute(chapter: Chapter, given: dict[str, Any], target: Path, foot: str) ->
         raise ReportError(f"{source} failed in its cell [{error.exec_count}] with {fault}; {kept}") from error
     except (DeadKernelError, NoSuchKernel) as error:
         raise ReportError(f"{source} could not be executed ({first_line(error)}); {kept}") from error
-    for text in tidy(notebook):
+    for text in tidied(notebook):
         print(f"{source}: {text.rstrip()}", file=sys.stderr)
     notebook.metadata["papermill"] = {"input_path": source.as_posix(), "parameters": given}
     notebook.cells.append(nbformat.v4.new_markdown_cell(foot, id="edition"))
@@ -389,7 +390,7 @@ def execute(chapter: Chapter, given: dict[str, Any], target: Path, foot: str) ->
     print(f"{source}: executed in {time.monotonic() - started:.0f} s", flush=True)
 
 
-def tidy(notebook: nbformat.NotebookNode) -> list[str]:
+def tidied(notebook: nbformat.NotebookNode) -> list[str]:
     """Take out what differs between two executions of the same; returns the warnings that cells wrote to stderr.
 
     Those are for whoever executes the notebook, not for the reader, and they name files of this machine.
@@ -419,7 +420,8 @@ def build_pages(book: Path, *, strict: bool) -> None:
     if done.returncode:
         lines = log.read_text(errors="replace").splitlines()
         first = next((line for line in lines if "WARNING" in line or "ERROR" in line), "no warning is named")
-        raise ReportError(f"the book could not be built ({plain(first)}): see {log}; the last report stays as it was")
+        finding = without_colours(first)
+        raise ReportError(f"the book could not be built ({finding}): see {log}; the last report stays as it was")
 
 
 def replace(making: Path, book: Path) -> None:
@@ -443,9 +445,9 @@ def publish_chapters(staged: Path, chosen: list[Chapter]) -> None:
 
 
 def first_line(fault: object) -> str:
-    return plain(next(iter(str(fault).strip().splitlines()), type(fault).__name__))
+    return without_colours(next(iter(str(fault).strip().splitlines()), type(fault).__name__))
 
 
-def plain(text: str) -> str:
+def without_colours(text: str) -> str:
     """Without the codes that colour a terminal."""
     return re.sub(r"\x1b\[[0-9;]*m", "", text).strip()

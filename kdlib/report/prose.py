@@ -4,19 +4,17 @@ import functools
 import json
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from kdlib import runs, study
+from kdlib import ROOT, runs, study
 from kdlib.report.markdown import MISSING, numbered
 from kdlib.results.claims import NOT_RUN
 from kdlib.results.names import listing, test_set_name
 from kdlib.runs import Run
 
-ROOT = Path(__file__).resolve().parents[2]
 COSTS = ROOT / "book" / "costs.json"  # written by benchmarks/costs.py
 AGAIN = ROOT / "book" / "again.json"  # written by python -m kdlib again --json
 ALL_CINIC = 70_000  # images of CINIC-10's ImageNet part in its test fold
@@ -145,7 +143,7 @@ made_again.reads = (AGAIN,)
 
 
 @functools.cache
-def published() -> list[Run]:
+def published_runs() -> list[Run]:
     """The stored runs of the `paper` profile."""
     return runs.stored(dict.fromkeys(all_specs("paper")))
 
@@ -154,7 +152,7 @@ def datasets() -> str:
     """The checksum of each data set that stored runs of the `paper` profile were made with, and its shifted set."""
     found = Counter(
         (run.spec.dataset, run.metrics["provenance"]["dataset_checksum"], run.metrics["provenance"]["shifted"])
-        for run in published()
+        for run in published_runs()
     )
     if not found:
         return f"Networks of the `paper` profile: {NOT_RUN}."
@@ -166,7 +164,7 @@ def datasets() -> str:
 
 def sampling() -> str:
     """How uncertain an accuracy on the shifted images is because there are only so many of them."""
-    shifted = [run for run in published() if "shifted" in run.metrics]
+    shifted = [run for run in published_runs() if "shifted" in run.metrics]
     if not shifted:
         return f"Networks of the `paper` profile: {NOT_RUN}."
     counts = {len(run.predictions["shifted_labels"]) for run in shifted}

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import nbformat
 
-from kdlib import KdlibError
-from kdlib.report.press import ROOT
+from kdlib import ROOT, KdlibError
 
 FIGURE = "book/found.svg"
 MARKS = re.compile(r"(<!-- found -->\n).*?(<!-- /found -->)", re.DOTALL)
@@ -30,10 +29,10 @@ def found(front: Path) -> tuple[str, str, str]:
             figures += [(data["image/svg+xml"], alt)] if "image/svg+xml" in data else []
     if not texts or not figures:
         raise ReadmeError(f"{front} shows no text or no figure: it is not the executed front page")
-    return (plain(texts[0].split("\n\n")[0]), *figures[0])
+    return (without_marks(texts[0].split("\n\n")[0]), *figures[0])
 
 
-def plain(text: str) -> str:
+def without_marks(text: str) -> str:
     """Without roles and classes, which GitHub doesn't know."""
     text = re.sub(r"\{\w+\}`([^`<]*?)(?: <[^`]*>)?`", r"\1", text)
     return re.sub(r"\[([^\]]*)\]\{[^}]*\}", r"\1", text).strip()

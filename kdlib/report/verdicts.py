@@ -148,7 +148,7 @@ def expectation(effect: claims.Effect) -> str:
     return f"{effect.expected} {'±' if effect.expected == 'within' else ''}{effect.threshold:g}"
 
 
-def beside(own: Edition, other: Edition | None) -> Markdown:
+def two_editions(own: Edition, other: Edition | None) -> Markdown:
     """Verdicts and primary effects of two editions, a row for each case that both have; bold where they differ."""
     if other is None:
         return Markdown("Of this edition's settings no other size is stored here as a whole: there is no comparison.")

@@ -101,7 +101,7 @@ def class_kl(run: Run, form: str = "sound") -> np.ndarray:
     return metrics.class_kl_matrix(probs, np.eye(probs.shape[1]) if people is None else people, labels(run), form)
 
 
-def class_gram(run: Run) -> metrics.ClassGram:
+def stored_gram(run: Run) -> metrics.ClassGram:
     """What cohesion and adhesion need of a run's embeddings of the test images."""
     kept = run.predictions
     counts = np.bincount(labels(run), minlength=len(kept["class_gram"]))
@@ -236,7 +236,7 @@ def in_class_space(convention: str = "table") -> tuple[Measure, Measure, Measure
         name, own = value.__name__, convention == "table"
         return Measure(
             name if own else f"{name}_{convention}", name,
-            lambda run, split: value(class_gram(run), convention=convention) if split == "test" else None,
+            lambda run, split: value(stored_gram(run), convention=convention) if split == "test" else None,
             printed=name if own else "", bounds=(-1, 1), nil=0.005,
         )  # fmt: skip
 

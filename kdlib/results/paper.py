@@ -81,7 +81,7 @@ def _printed() -> dict[tuple, str]:
     return dict(zip(cells[list(KEYS)].itertuples(index=False, name=None), cells["printed"], strict=True))
 
 
-def load() -> pd.DataFrame:
+def published() -> pd.DataFrame:
     """Every cell of Tables 1-9, one a row: table (int), augmentation, network, test_set, metric, value (float) and
     printed (the paper's digits as text, such as "0.070")."""
     return _cells().copy()
@@ -117,7 +117,7 @@ def half_a_digit(table: int) -> float:
     return 10.0**-decimals / 2
 
 
-def table(n: int) -> pd.DataFrame:
+def printed_table(n: int) -> pd.DataFrame:
     """Table n in the paper's order, a row an augmentation; its cells are text, digit for digit as printed."""
     augmentations, networks, test_sets, metrics = _table(n)
     columns = list(itertools.product(networks, test_sets, metrics))

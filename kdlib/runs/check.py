@@ -1,4 +1,4 @@
-"""A walk through a run store: what is whole, damaged, incomplete or left over. What `python -m kdlib check` does.
+"""A walk through a run store: what is whole, unusable, incomplete or left over. What `python -m kdlib check` does.
 
 A run is whole where every file is what was written, by `SHA256SUMS`, and its scores are those of its predictions. A
 damaged one can be set aside, so that it is made again, and one that has no checksums, as those that were made before
@@ -22,8 +22,24 @@ from filelock import Timeout
 from kdlib import metrics
 from kdlib.runs.specs import RunError, digest
 from kdlib.runs.store import (
-    FILES, LATENT, PREDICTIONS, SUMS, TRAIN_LOGITS, UNREADABLE, WEIGHTS, content_of, damaged, locked, open_store,
-    read_arrays, read_packed, read_sums, reason, sha256, whole, write_sums,
+    FILES,
+    LATENT,
+    PREDICTIONS,
+    SUMS,
+    TRAIN_LOGITS,
+    UNREADABLE,
+    WEIGHTS,
+    content_of,
+    locked,
+    open_store,
+    read_arrays,
+    read_packed,
+    read_sums,
+    reason,
+    sha256,
+    unusable,
+    whole,
+    write_sums,
 )  # fmt: skip
 
 ASIDE = ".damaged"  # in the store
@@ -78,14 +94,14 @@ def check_run(folder: Path, sums: dict[str, str]) -> None:
         try:
             return read(present[name] if name in present else whole(folder / name, sums))
         except UNREADABLE as error:
-            raise error if isinstance(error, RunError) else damaged(folder / name, reason(error)) from error
+            raise error if isinstance(error, RunError) else unusable(folder / name, reason(error)) from error
 
     spec, scores = (reading(name, json.loads) for name in FILES[:2])
     if not folder.name.endswith(f"-{digest(spec)}"):
-        raise damaged(folder / "spec.json", "it describes another run")
+        raise unusable(folder / "spec.json", "it describes another run")
     history = reading("history.csv", lambda content: pd.read_csv(io.BytesIO(content)))
     if len(history) != spec["recipe"]["epochs"] or history.isna().any(axis=None):
-        raise damaged(folder / "history.csv", f"it should hold {spec['recipe']['epochs']} whole rows")
+        raise unusable(folder / "history.csv", f"it should hold {spec['recipe']['epochs']} whole rows")
     for name, read in ((LATENT, read_arrays), (TRAIN_LOGITS, read_packed), (WEIGHTS, safetensors.torch.load)):
         if name in present:
             reading(name, read)
@@ -95,7 +111,7 @@ def check_run(folder: Path, sums: dict[str, str]) -> None:
     else:
         again = reading(PREDICTIONS, lambda content: scored_again(read_arrays(content)))
     if other := differing(scores, again):
-        raise damaged(folder / "metrics.json", f"computed again, {other}")
+        raise unusable(folder / "metrics.json", f"computed again, {other}")
 
 
 def scored_again(arrays: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:

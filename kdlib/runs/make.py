@@ -184,7 +184,7 @@ def make_run(run: Run, device: str) -> None:
             predictions, scores, embeddings = evaluate(model, dataset, train)
             np.savez_compressed(aside / PREDICTIONS, **predictions)
         if isinstance(spec, Supervised) and not spec.held_out:
-            np.savez_compressed(aside / LATENT, **latent_space(embeddings, dataset))
+            np.savez_compressed(aside / LATENT, **principal_components(embeddings, dataset))
             if spec.recipe.epochs:
                 write_packed(aside / TRAIN_LOGITS, on_training_images(model, train))
             weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -319,7 +319,7 @@ def beside_humans(logits: np.ndarray, human: np.ndarray, labels: np.ndarray) -> 
     return scores, metrics.per_image_kl_to_humans(probs, human).astype(np.float16)
 
 
-def latent_space(embeddings: np.ndarray, dataset: data.Dataset) -> dict[str, np.ndarray]:
+def principal_components(embeddings: np.ndarray, dataset: data.Dataset) -> dict[str, np.ndarray]:
     """The first principal components (M, D) of the embeddings of four classes' test images, and their labels
     (Figure 4)."""
     classes = TSNE_CLASSES.get(dataset.name, (0, 1, 2, 3))
@@ -337,7 +337,7 @@ def small(labels: np.ndarray, dataset: data.Dataset) -> np.ndarray:
     return labels.astype(np.min_scalar_type(len(dataset.classes) - 1))
 
 
-def human_ceiling(name: str) -> float | None:
+def people_apart(name: str) -> float | None:
     """How near people are to people on the test images of data set `name` (`metrics.human_ceiling`), nats.
 
     Computed where their votes are at hand, and kept in the store beside the runs, for who has no data. None where

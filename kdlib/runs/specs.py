@@ -116,7 +116,7 @@ def from_canonical(content: dict) -> Spec:
 
     The versions of extensions are those of today's files: where one has changed, the key is another.
     """
-    extensions.load()
+    extensions.load_extensions()
     try:
         kind = SPECS[content["kind"]]
         values = {name: value for name, value in content.items() if name not in ("kind", "extensions")}

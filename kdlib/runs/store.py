@@ -116,7 +116,7 @@ def read_sums(folder: Path) -> dict[str, str]:
             f"scores computed again and it written by `python -m kdlib check --seal`"
         ) from error
     if text.partition("\n")[0] != f"# {folder.name}":
-        raise damaged(folder / SUMS, "it is not this run's")
+        raise unusable(folder / SUMS, "it is not this run's")
     return {name: digest for digest, name in re.findall(r"^([0-9a-f]{64})  (.+)$", text, re.MULTILINE)}
 
 
@@ -125,11 +125,11 @@ def whole(path: Path, sums: dict[str, str]) -> bytes:
     try:
         content = content_of(path)
     except FileNotFoundError as error:
-        raise damaged(path, "it is missing") from error
+        raise unusable(path, "it is missing") from error
     if path.name not in sums:
-        raise damaged(path, f"{SUMS} does not list it")
+        raise unusable(path, f"{SUMS} does not list it")
     if sha256(content) != sums[path.name]:
-        raise damaged(path, f"its sha256 is {sha256(content)[:8]}…, not {sums[path.name][:8]}… as in {SUMS}")
+        raise unusable(path, f"its sha256 is {sha256(content)[:8]}…, not {sums[path.name][:8]}… as in {SUMS}")
     return content
 
 
@@ -139,7 +139,7 @@ def content_of(path: Path) -> bytes:
     except FileNotFoundError:
         raise
     except (IsADirectoryError, NotADirectoryError) as error:
-        raise damaged(path, reason(error)) from error
+        raise unusable(path, reason(error)) from error
     except OSError as error:
         raise RunError(
             f"{path} can't be read here ({reason(error)}): see to that, or set KDLIB_RUNS to another store"
@@ -150,7 +150,7 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def damaged(path: Path, finding: str) -> RunError:
+def unusable(path: Path, finding: str) -> RunError:
     return RunError(
         f"{path} can't be used, {finding}: restore it, or set the run aside by `python -m kdlib check --repair`, and "
         f"it is made again"
@@ -208,7 +208,7 @@ class Run:
             if (self.folder / name).exists():
                 self._bytes(name)
         if self._json("spec.json") != canonical(self.spec):
-            raise damaged(self.folder / "spec.json", "it describes another run")
+            raise unusable(self.folder / "spec.json", "it describes another run")
 
     def required(self) -> tuple[str, ...]:
         return FILES if self.spec.held_out else (*FILES, PREDICTIONS)
@@ -225,7 +225,7 @@ class Run:
         try:
             return read(content)
         except UNREADABLE as error:
-            raise damaged(self.folder / name, reason(error)) from error
+            raise unusable(self.folder / name, reason(error)) from error
 
     def _json(self, name: str) -> dict:
         return self._reading(name, json.loads)
@@ -244,7 +244,7 @@ class Run:
 
     @functools.cached_property
     def latent(self) -> dict[str, np.ndarray]:
-        """`components` (M, D) of the embeddings of some test images, and their `labels` (M,): see `latent_space`."""
+        """`components` (M, D) of the embeddings of some test images, and their `labels` (M,): see `make.principal_components`."""
         self._expect(LATENT, "figures and claims on its latent space")
         return self._reading(LATENT, read_arrays)
 
