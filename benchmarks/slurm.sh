@@ -42,11 +42,11 @@ end() {
 trap end EXIT
 if ! munge -n >/dev/null 2>&1; then
   mkdir -p /run/munge && chown munge: /run/munge
-  runuser -u munge -- munged --foreground & started+=($!)
+  runuser -u munge -- munged --foreground >"$folder/munged.log" 2>&1 & started+=($!)
   sleep 2
 fi
-slurmctld -D & started+=($!)
-slurmd -D & started+=($!)
+slurmctld -D >/dev/null 2>&1 & started+=($!)
+slurmd -D >/dev/null 2>&1 & started+=($!)
 until sinfo --noheader --states=idle | grep -q .; do sleep 1; done
 sinfo
 

@@ -38,7 +38,9 @@ def parser() -> argparse.ArgumentParser:
             "--set", action="append", default=[], metavar="NAME=VALUE", help=f"one of {', '.join(study.PARAMETERS)}"
         )
         where = command.add_mutually_exclusive_group()
-        where.add_argument("--workers", type=int, metavar="N", help="make them by N processes here, one a GPU if there are")
+        where.add_argument(
+            "--workers", type=int, metavar="N", help="make them by N processes here, one a GPU if there are"
+        )
         where.add_argument("--cluster", metavar="ADDRESS", help="make them by the workers of a running Dask scheduler")
     run.add_argument("--list", action="store_true", help="tell what is made, to make or waiting, and train nothing")
     report.add_argument("--publish", action="store_true", help="then put the executed notebooks into book/")
@@ -143,7 +145,9 @@ def build_report(arguments: argparse.Namespace) -> None:
     overrides = assignments(arguments.set)
     chosen = report.choose(report.find_chapters(), arguments.chapter)
     experiments = {name for chapter in chosen for name in chapter.experiments}
-    asked = {name: study.settings(name, arguments.profile, **overrides) for name in study.CHAPTERS if name in experiments}
+    asked = {
+        name: study.settings(name, arguments.profile, **overrides) for name in study.CHAPTERS if name in experiments
+    }
     made_on_cluster({name: study.CHAPTERS[name](settings) for name, settings in asked.items()}, arguments)
     page = report.build(arguments.profile, arguments.chapter, overrides, publish=arguments.publish)
     print(f"The report: {page}")

@@ -35,6 +35,7 @@ from kdlib.runs.store import Run, open_store
 
 Files = dict[str, bytes]  # of a run's folder, by name
 TOPIC = "kdlib"  # of the events by which workers say what they begin, and which of them are refused
+PATIENCE = "20s"  # with a scheduler that does not answer
 LIVES = 10  # workers that may die under one run before it is taken for the cause
 
 
@@ -50,11 +51,11 @@ def connected(workers: int | None, address: str | None) -> Iterator[Client]:
             n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None, silence_logs=logging.ERROR,
             env={"OMP_NUM_THREADS": str(share), "MKL_NUM_THREADS": str(share)},
         )  # fmt: skip
-        with local, Client(local) as client:
+        with local, Client(local, timeout=PATIENCE) as client:
             yield client
         return
     try:
-        client = Client(address, timeout="20s")
+        client = Client(address, timeout=PATIENCE)
     except (OSError, ValueError) as error:
         raise RunError(f"no scheduler of Dask's answers at {address}: start one by `dask scheduler`") from error
     with client:
@@ -121,9 +122,9 @@ def make_there(name: str, spec: dict, device: str, teaching: Files | None = None
     try:
         if teacher:
             write_files(teacher.folder, teaching)
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            with make.threads_for(run.spec):
-                make.make_run(run, device_here(worker, device))
+        out = io.StringIO()  # the client tells of progress, run by run
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), make.threads_for(run.spec):
+            make.make_run(run, device_here(worker, device))
         return read_files(run.folder)
     finally:
         for done in filter(None, (run, teacher)):

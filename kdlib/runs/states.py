@@ -4,8 +4,9 @@ import contextlib
 import json
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from filelock import FileLock, Timeout
 
@@ -15,7 +16,9 @@ from kdlib.runs.store import Run
 MADE, TO_MAKE, WAITING, MAKING = "made", "to make", "waiting for its teacher", "being made by"
 
 
-def listing(specs: Iterable[Spec], device: str, store: Path | None = None, at_work: dict[str, str] = {}) -> Iterator[str]:
+def listing(
+    specs: Iterable[Spec], device: str, store: Path | None = None, at_work: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[str]:
     """A line for each run and each teacher that it needs, then counts; `at_work` is who makes what on a cluster."""
     runs = {run.key: run for spec in specs for run in with_teacher(Run(spec, store))}
     if not runs:
@@ -27,14 +30,15 @@ def listing(specs: Iterable[Spec], device: str, store: Path | None = None, at_wo
         yield f"{name}: {states[name]}{cost}"
     counts = Counter(MAKING.partition(" by")[0] if text.startswith(MAKING) else text for text in states.values())
     left = [run.spec for name, run in runs.items() if states[name] != MADE]
-    yield ", ".join(f"{count} {text}" for text, count in counts.items()) + f"; {in_words(list(map(costs.of, left)))} left"
+    counted = ", ".join(f"{count} {text}" for text, count in counts.items())
+    yield f"{counted}; {in_words(list(map(costs.of, left)))} left"
 
 
 def with_teacher(run: Run) -> list[Run]:
     return [*([run.beside(run.spec.teacher)] if hasattr(run.spec, "teacher") else []), run]
 
 
-def state(run: Run, at_work: dict[str, str]) -> str:
+def state(run: Run, at_work: Mapping[str, str]) -> str:
     if run.exists():
         return MADE
     if run.key in at_work:
@@ -64,7 +68,8 @@ class Costs:
         self.on_cpu, self.of_epoch = device == "cpu", defaultdict(list)
         for path in store.glob("*/spec.json"):
             with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # a damaged run tells nothing
-                self.learn(*(json.loads(path.with_name(name).read_text("utf-8")) for name in ("spec.json", "metrics.json")))
+                scores = path.with_name("metrics.json").read_text(encoding="utf-8")
+                self.learn(json.loads(path.read_text(encoding="utf-8")), json.loads(scores))
 
     def learn(self, spec: dict, scores: dict) -> None:
         """Take a finished run into account, given as its files have it."""
@@ -99,11 +104,11 @@ def in_words(seconds: list[float | None], at_once: int = 1) -> str:
     >>> in_words([3600.0, 1800.0], at_once=2)
     'about 45 min'
     >>> in_words([30.0, None])
-    'about 30 s and what 1 of a kind that is not stored takes'
+    'about 30 s and 1 of kinds never made'
     """
     known = sum(one for one in seconds if one is not None) / max(at_once, 1)
-    size = f"{known:.0f} s" if known < 120 else f"{known / 60:.0f} min" if known < 7200 else f"{known / 3600:.1f} h"
+    length = f"{known:.0f} s" if known < 120 else f"{known / 60:.0f} min" if known < 7200 else f"{known / 3600:.1f} h"
     unknown = seconds.count(None)
     if unknown:
-        return f"about {size} and what {unknown} of a kind that is not stored takes" if known else "how long is unknown"
-    return f"about {size}"
+        return f"about {length} and {unknown} of kinds never made" if known else "how long is unknown"
+    return f"about {length}"
