@@ -36,6 +36,7 @@ from kdlib.runs.store import Run, open_store
 Files = dict[str, bytes]  # of a run's folder, by name
 TOPIC = "kdlib"  # of the events by which workers say what they begin, and which of them are refused
 PATIENCE = "20s"  # with a scheduler that does not answer
+ATTEMPTS = 10  # to ask workers while some of them die
 LIVES = 10  # workers that may die under one run before it is taken for the cause
 
 
@@ -48,7 +49,7 @@ def connected(workers: int | None, address: str | None) -> Iterator[Client]:
     if address is None:
         share = 1 if torch.cuda.is_available() else max(1, (os.cpu_count() or 1) // workers)
         local = LocalCluster(
-            n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None, silence_logs=logging.ERROR,
+            n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=":0", silence_logs=logging.ERROR,
             env={"OMP_NUM_THREADS": str(share), "MKL_NUM_THREADS": str(share)},
         )  # fmt: skip
         with local, Client(local, timeout=PATIENCE) as client:
@@ -73,8 +74,6 @@ def environment(datasets: Iterable[str]) -> dict[str, str]:
 
 class Admission(WorkerPlugin):
     """Gives workers with the client's code, packages and data the resource that every run asks for: one at a time."""
-
-    idempotent = True
 
     def __init__(self, datasets: Iterable[str], device: str):
         self.wanted, self.datasets, self.device = environment(datasets), sorted(datasets), device
@@ -190,12 +189,18 @@ def make_on(client: Client, pending: dict[str, Run], device: str) -> None:
 
 def admit(client: Client, admission: Admission) -> None:
     """Ask all workers, those to come included; raises where there are some and none will do."""
-    try:
-        client.register_plugin(admission, name=admission.name)
-    except Exception as error:  # of one worker; each tells of itself
-        workers = client.scheduler_info(n_workers=-1)["workers"].values()
-        if not any(admission.resource in worker["resources"] for worker in workers):
+    for _ in range(ATTEMPTS):
+        try:
+            client.register_plugin(admission, name=admission.name)
+            return
+        except OSError:  # a worker went while it was asked: the others may not have answered yet
+            time.sleep(1)
+        except Exception as error:  # of one worker; each tells of itself
+            workers = client.scheduler_info(n_workers=-1)["workers"].values()
+            if any(admission.resource in worker["resources"] for worker in workers):
+                return
             raise error if isinstance(error, RunError) else RunError(f"no worker can make runs: {error}") from error
+    raise RunError("workers go as soon as they are there: see their logs")
 
 
 class Work:
