@@ -83,8 +83,8 @@ def simulated(
     }
 
 
-def grid() -> tuple[dict[str, runs.Run], dict[str, float]]:
-    """The runs of the paper's chapters with 20 seeds, and the seconds of each."""
+def grid() -> tuple[dict[str, runs.Run], dict[str, float], int]:
+    """The runs of the paper's chapters with 20 seeds, the seconds of each, and how many more are of unknown length."""
     costs = states.Costs(runs.default_store(), "cuda")
     pending: dict[str, runs.Run] = {}
     with tempfile.TemporaryDirectory() as empty:
@@ -93,13 +93,13 @@ def grid() -> tuple[dict[str, runs.Run], dict[str, float]]:
                 add_pending(runs.Run(spec, Path(empty)), pending)
     seconds = {name: costs.of(run.spec) for name, run in pending.items()}
     unknown = [name for name, cost in seconds.items() if cost is None]
-    print(f"{len(pending)} runs, {len(unknown)} of kinds never made", *unknown[:3])
-    return {n: pending[n] for n in pending if n not in unknown}, {n: s for n, s in seconds.items() if s is not None}
+    known = {name: cost for name, cost in seconds.items() if cost is not None}
+    return {name: pending[name] for name in known}, known, len(unknown)
 
 
 if __name__ == "__main__":
     per_task, grown = overhead()
-    pending, seconds = grid()
+    pending, seconds, unknown = grid()
     found = [simulated(pending, seconds, workers, per_task) for workers in WORKERS]
     keep(
         "cluster",
@@ -108,5 +108,6 @@ if __name__ == "__main__":
         client_megabytes=grown,
         runs=len(pending),
         seeds=SEEDS,
+        unknown=unknown,
         simulated=found,
     )
