@@ -5,7 +5,6 @@
 The teacher is the published one; Dask's start is not counted, its workers' reading of the data is, as it is for one.
 """
 
-import os
 import sys
 import tempfile
 import time
@@ -29,7 +28,6 @@ def seconds(specs: list[runs.Spec], store: Path, workers: int) -> float:
     for teacher in {runs.Run(spec.teacher) for spec in specs}:
         (store / teacher.key).mkdir(parents=True, exist_ok=True)
         cluster.write_files(store / teacher.key, cluster.read_files(teacher.folder))
-    os.sched_setaffinity(0, range(workers))  # one core a worker
     local = LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=":0")
     with local, Client(local) as client, silent():
         client.wait_for_workers(workers)

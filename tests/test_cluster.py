@@ -23,7 +23,7 @@ TIMES = ("metrics.json", "history.csv", "SHA256SUMS")  # hold how long it took, 
 ALONE = replace(TEACHER, model="lenet", width=64, augmentations=())
 GRID = [STUDENT, AUGMENTED, replace(STUDENT, reduction="mean"), replace(AUGMENTED, teacher=RANDOM), ALONE]
 FAILING = replace(ALONE, recipe=replace(RECIPE, peak_lr=1e30, clip_norm=None))
-SLOW = replace(TEACHER, recipe=replace(RECIPE, epochs=20))
+SLOW = replace(TEACHER, recipe=replace(RECIPE, epochs=6))
 
 
 def bytes_of(run: Run) -> dict[str, bytes]:

@@ -48,10 +48,14 @@ def connected(workers: int | None, address: str | None) -> Iterator[Client]:
     """
     if address is None:
         share = 1 if torch.cuda.is_available() else max(1, (os.cpu_count() or 1) // workers)
-        local = LocalCluster(
-            n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=":0", silence_logs=logging.ERROR,
-            env={"OMP_NUM_THREADS": str(share), "MKL_NUM_THREADS": str(share)},
-        )  # fmt: skip
+        threads = {"OMP_NUM_THREADS": str(share), "MKL_NUM_THREADS": str(share)}
+        try:
+            local = LocalCluster(
+                n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=":0", env=threads,
+                silence_logs=logging.ERROR,
+            )  # fmt: skip
+        except RuntimeError as error:
+            raise RunError(f"{workers} workers can't be started here: {error}") from error
         with local, Client(local, timeout=PATIENCE) as client:
             yield client
         return
