@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -132,13 +133,13 @@ def test_a_client_that_is_killed_leaves_whole_runs_and_the_next_goes_on(tmp_path
         Run(spec, tmp_path).check()
 
 
-def test_a_scheduler_that_goes_is_told_of_in_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "PATIENCE", "1s")
-    with cluster.connected(1, None) as other:
-        scheduler = other.cluster.scheduler
-        monkeypatch.setattr(cluster.Work, "heard", lambda *_: other.loop.add_callback(scheduler.close))
-        with pytest.raises(RunError, match="the same command goes on"):
-            runs.ensure([SLOW], cluster=other, device="cpu", store=tmp_path)
+def test_a_scheduler_that_forgets_is_told_of_in_one_sentence(client, tmp_path, monkeypatch):
+    def forget(work, event):
+        threading.Thread(target=client.cancel, args=(list(work.futures.futures),)).start()
+
+    monkeypatch.setattr(cluster.Work, "heard", forget)
+    with pytest.raises(RunError, match="the scheduler is gone: the same command goes on"):
+        runs.ensure([SLOW], cluster=client, device="cpu", store=tmp_path)
     assert not Run(SLOW, tmp_path).exists()
 
 

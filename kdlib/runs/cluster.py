@@ -46,6 +46,8 @@ def connected(workers: int | None, address: str | None) -> Iterator[Client]:
 
     Raises `RunError` where no scheduler answers.
     """
+    for logger in ("distributed", "distributed.client"):  # what goes wrong is told here, in one sentence
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     if address is None:
         share = 1 if torch.cuda.is_available() else max(1, (os.cpu_count() or 1) // workers)
         threads = {"OMP_NUM_THREADS": str(share), "MKL_NUM_THREADS": str(share)}
