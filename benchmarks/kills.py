@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -28,7 +29,8 @@ COMMAND = [
     "student_epochs=16",
 ]
 TIMES = ("metrics.json", "history.csv", "SHA256SUMS")
-PAUSE = (1.0, 12.0)  # seconds between two kills
+PAUSE = (2.0, 20.0)  # seconds between two kills of workers: some while they start, most while they train
+LIFE = (30.0, 90.0)  # seconds of a client that is to be killed
 
 
 def start(store: Path, *more: str) -> subprocess.Popen:
@@ -42,13 +44,11 @@ def workers(client: subprocess.Popen) -> list[psutil.Process]:
     ]
 
 
-def disturbed(store: Path, of_workers: int, of_clients: int) -> dict[str, int]:
-    """Make the grid, and kill at random while there is something left to make; what was done to it."""
-    left = {"workers": of_workers, "clients": of_clients}
-    log = ""
+def disturbed(store: Path, left: Counter, log: list[str]) -> None:
+    """Make the grid, and kill at random while there is something left to make; `left` is what is still to be killed."""
     while True:
         client = start(store, "--workers", "2")
-        end = time.monotonic() + (random.uniform(20, 60) if left["clients"] else float("inf"))
+        end = time.monotonic() + (random.uniform(*LIFE) if left["clients"] else float("inf"))
         while client.poll() is None and time.monotonic() < end:
             time.sleep(random.uniform(*PAUSE))
             if left["workers"] and client.poll() is None and (found := workers(client)):
@@ -57,11 +57,10 @@ def disturbed(store: Path, of_workers: int, of_clients: int) -> dict[str, int]:
         if client.poll() is None and left["clients"]:
             client.kill()
             left["clients"] -= 1
-        log += client.communicate()[0]
+        log.append(client.communicate()[0])
+        print(f"{len(files(store))} files; still to be killed: {dict(left)}", flush=True)
         if client.returncode == 0:
-            again = log.count("once more")
-            return {"workers_killed": of_workers - left["workers"], "clients_killed": of_clients - left["clients"],
-                    "told_again": again, "told_made": log.count(" is made")}  # fmt: skip
+            return
 
 
 def files(store: Path) -> dict[str, bytes]:
@@ -71,12 +70,19 @@ def files(store: Path) -> dict[str, bytes]:
 
 if __name__ == "__main__":
     numbers = [int(text) for text in sys.argv[1:]] or [50, 10]
+    left, log, grids = Counter(dict(zip(("workers", "clients"), numbers, strict=True))), [], []
     with tempfile.TemporaryDirectory() as folder:
-        found = disturbed(Path(folder, "disturbed"), *numbers)
-        print(found, flush=True)
-        undisturbed = start(Path(folder, "undisturbed"))
-        undisturbed.communicate()
-        one, other = files(Path(folder, "disturbed")), files(Path(folder, "undisturbed"))
-        differ = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
-        print(f"{len(one)} files, {len(differ)} of them not as undisturbed", *differ[:5], flush=True)
-    keep("kills", **found, runs=len({name.partition("/")[0] for name in one}), files=len(one), differ=len(differ))
+        while left.total() or not grids:
+            store = Path(folder, f"disturbed-{len(grids)}")
+            disturbed(store, left, log)
+            grids.append(files(store))
+        start(Path(folder, "undisturbed")).communicate()
+        whole = files(Path(folder, "undisturbed"))
+    differ = sorted({name for one in grids for name in one.keys() | whole.keys() if one.get(name) != whole.get(name)})
+    found = {
+        "workers_killed": numbers[0], "clients_killed": numbers[1], "grids": len(grids),
+        "told_again": "".join(log).count("once more"), "runs": len({name.partition("/")[0] for name in whole}),
+        "files": len(whole), "differ": len(differ),
+    }  # fmt: skip
+    print(found, *differ[:5], flush=True)
+    keep("kills", **found)

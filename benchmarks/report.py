@@ -278,8 +278,8 @@ def killed(r: Results) -> list[str]:
     same = "all" if not k["differ"] else f"all but {k['differ']}"
     return [
         f"{r.machine('kills')}: {k['workers_killed']} workers and {k['clients_killed']} clients were killed at random "
-        f"times while {k['runs']} runs of the demo grid were made. {k['told_again']} runs were begun once more and the "
-        f"log told so. At the end each was stored once, {same} of the {k['files']} files byte for byte as undisturbed.",
+        f"times while the {k['runs']} runs of the demo grid were made {k['grids']} times; the log told of {k['told_again']} "
+        f"runs begun once more. At the end each was stored once, {same} of {k['files']} files byte for byte as undisturbed.",
         "",
     ]
 
