@@ -1,6 +1,6 @@
 """Write benchmarks/README.md from the results beside it; every figure in it comes from results/<processor>/*.json.
 
-    python benchmarks/report.py
+python benchmarks/report.py
 """
 
 import json
@@ -240,6 +240,54 @@ def kept_passes(r: Results) -> list[str]:
     ]
 
 
+def on_cluster(r: Results) -> list[str]:
+    """What Dask costs, and how long a large grid takes on many workers."""
+    c = r["cluster"]
+    per_spec = c["client_megabytes"] / c["specs"] * 1000
+    rows = [
+        f"{r.machine('cluster')}: {c['specs']:,} specs whose making is a no-op take {c['seconds_a_task'] * 1000:.1f} ms "
+        f"each on 2 local workers, and {c['client_megabytes']:.0f} MB of the client's memory, {per_spec:.0f} kB each.",
+        "",
+        f"Simulated with measured run times: the runs of the `paper` edition's chapters with {c['seeds']} seeds "
+        f"({c['runs']:,}; {c['unknown']} more are of kinds that were never made). The ideal is the work shared by all "
+        f"workers, or a student after its teacher where that takes longer.",
+        "",
+        "| workers | time | share of the ideal | bound by |",
+        "|---|---|---|---|",
+    ]
+    for one in c["simulated"]:
+        shared = one["work"] / one["workers"]
+        ideal = max(shared, one["longest_chain"])
+        bounds = {"the work": shared, "a teacher and its student": one["longest_chain"], "the client": one["client"]}
+        rows.append(
+            f"| {one['workers']:,} | {one['seconds']:.0f} s | {ideal / one['seconds']:.0%} | "
+            f"{max(bounds, key=bounds.get)} |"
+        )
+    return [*rows, ""]
+
+
+def killed(r: Results) -> list[str]:
+    """What is left of a grid whose workers and clients are killed."""
+    k = r["kills"]
+    same = "all" if not k["differ"] else f"all but {k['differ']}"
+    return [
+        f"{r.machine('kills')}: {k['workers_killed']} workers and {k['clients_killed']} clients were killed at random "
+        f"times while the {k['runs']} runs of the demo grid were made {k['grids']} times; the log told of {k['told_again']} "
+        f"runs begun once more. At the end each was stored once, {same} of {k['files']} files byte for byte as undisturbed.",
+        "",
+    ]
+
+
+def together(r: Results) -> list[str]:
+    """Two local workers against one, on real data."""
+    return [
+        f"{r.machine('workers')}: {r['workers']['students']} LeNet students of CIFAR-10, "
+        f"{r['workers']['epochs']} epochs each, take {r.spread('workers', 'one')} on one worker of one thread and "
+        f"{r.spread('workers', 'two')} on two: {r.ratios('workers', 'one', 'two')} times faster.",
+        "",
+    ]
+
+
 def accuracy(r: Results) -> list[str]:
     result = r["students_accuracy"]
     own, *_ = result["accuracy"].values()
@@ -310,6 +358,11 @@ def page(measured: list[Results]) -> str:
         "",
         *each("students_shared", measured, kept_passes),
         *each("stored", measured, shared_pass),
+        "## On a cluster",
+        "",
+        *each("workers", measured, together),
+        *each("kills", measured, killed),
+        *each("cluster", measured, on_cluster),
         "## Machines",
         "",
         "Where others used more than a tenth of the cores, times are too long and spread widely: only ratios count. "

@@ -10,7 +10,7 @@ import yaml
 
 from kdlib import KdlibError, budgets, runs, study
 from kdlib.results import paper
-from kdlib.runs import again, check
+from kdlib.runs import again, check, states
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,6 +41,12 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--set", action="append", default=[], metavar="NAME=VALUE", help=f"one of {', '.join(study.PARAMETERS)}"
         )
+        where = command.add_mutually_exclusive_group()
+        where.add_argument(
+            "--workers", type=int, metavar="N", help="make them by N processes here, one a GPU if there are"
+        )
+        where.add_argument("--cluster", metavar="ADDRESS", help="make them by the workers of a running Dask scheduler")
+    run.add_argument("--list", action="store_true", help="tell what is made, to make or waiting, and train nothing")
     report.add_argument("--publish", action="store_true", help="then put the executed notebooks into book/")
     chooser = commands.add_parser("choose", help="choose rate and length of a student's training by held-out images")
     chooser.set_defaults(command=choose_training)
@@ -84,10 +90,45 @@ def assignments(texts: list[str]) -> dict[str, Any]:
 def run_chapters(arguments: argparse.Namespace) -> None:
     overrides = assignments(arguments.set)
     chapters = arguments.chapter or list(study.CHAPTERS)
-    asked = [study.settings(chapter, arguments.profile, **overrides) for chapter in chapters]
-    for chapter, settings in zip(chapters, asked, strict=True):
-        made = runs.ensure(study.CHAPTERS[chapter](settings), device=settings.device)
+    asked = {chapter: study.settings(chapter, arguments.profile, **overrides) for chapter in chapters}
+    specs = {chapter: study.CHAPTERS[chapter](settings) for chapter, settings in asked.items()}
+    if arguments.list:
+        list_runs([spec for of_chapter in specs.values() for spec in of_chapter], arguments)
+        return
+    made_on_cluster(specs, arguments)
+    for chapter, settings in asked.items():
+        made = runs.ensure(specs[chapter], device=settings.device)
         print(f"{chapter}: {len(made)} runs in {runs.default_store()}", flush=True)
+
+
+def made_on_cluster(specs: dict[str, list[runs.Spec]], arguments: argparse.Namespace) -> None:
+    """Have a cluster, where one is asked for, make the runs of all chapters at once."""
+    if arguments.workers is None and arguments.cluster is None:
+        return
+    with cluster_of(arguments) as client:
+        every = [spec for of_chapter in specs.values() for spec in of_chapter]
+        runs.ensure(every, device=assignments(arguments.set).get("device"), cluster=client)
+
+
+def cluster_of(arguments: argparse.Namespace) -> contextlib.AbstractContextManager:
+    if arguments.workers is not None and arguments.workers < 1:
+        raise study.ParameterError(f"--workers {arguments.workers}: expected a whole number of at least 1")
+    try:
+        from kdlib.runs import cluster
+    except ModuleNotFoundError as error:
+        raise runs.RunError(f"there is no {error.name}: pip install 'dask[distributed]' -c constraints.txt") from error
+    return cluster.connected(arguments.workers, arguments.cluster)
+
+
+def list_runs(specs: list[runs.Spec], arguments: argparse.Namespace) -> None:
+    at_work = {}
+    if arguments.cluster:
+        with cluster_of(arguments) as client:
+            from kdlib.runs import cluster
+
+            at_work = cluster.at_work(client)
+    device = study.a_device("device", assignments(arguments.set).get("device", "auto"))
+    print(*states.listing(specs, device, at_work=at_work), sep="\n")
 
 
 def choose_training(arguments: argparse.Namespace) -> None:
@@ -121,6 +162,12 @@ def make_report(arguments: argparse.Namespace) -> None:
     from kdlib.report import press  # papermill and Sphinx are not needed to make runs
 
     overrides = assignments(arguments.set)
+    chosen = press.chosen_chapters(press.find_chapters(), arguments.chapter)
+    experiments = {name for chapter in chosen for name in chapter.experiments}
+    asked = {
+        name: study.settings(name, arguments.profile, **overrides) for name in study.CHAPTERS if name in experiments
+    }
+    made_on_cluster({name: study.CHAPTERS[name](settings) for name, settings in asked.items()}, arguments)
     page = press.build_report(arguments.profile, arguments.chapter, overrides, publish=arguments.publish)
     print(f"The report: {page}")
 

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -49,17 +50,28 @@ TSNE_DIMENSIONS = 50
 SMALL_DATASETS = ("digits",)
 
 
-def ensure(specs: Iterable[Spec], *, device: str = "cpu", store: Path | None = None) -> list[Run]:
+def ensure(
+    specs: Iterable[Spec], *, device: str | None = None, store: Path | None = None, cluster: Any = None
+) -> list[Run]:
     """Make each run exist exactly once, teachers before their students, and return them in the order asked for.
 
     What is in the store is checked and read; what is not is trained on `device`. Several processes may work on one
     list: each run is locked while it is made, and who finds it locked goes on with the next. `.passes` in the store
     holds a teacher's passes over augmented batches until the last student that shares them is made.
+
+    With `cluster`, a `distributed.Client`, its workers make what is missing, each on its own GPU if it has one, unless
+    `device` says otherwise; without it, `device` is the CPU unless said otherwise.
     """
     asked = [Run(spec, store) for spec in specs]
     pending: dict[str, Run] = {}
     for run in asked:
         add_pending(run, pending)
+    if cluster and pending:
+        from kdlib.runs.cluster import make_on  # Dask is there for those who ask for it
+
+        make_on(cluster, pending, device or "auto")
+        return asked
+    device = device or "cpu"
     if pending:
         check_device(device)
         for name in {run.spec.dataset for run in pending.values()}:
@@ -116,11 +128,15 @@ def make_if_free(run: Run, pending: dict[str, Run], device: str) -> bool:
     try:
         with locked(run.store, run.key):
             if not run.exists():
-                with threads(1 if run.spec.dataset in SMALL_DATASETS else torch.get_num_threads()):
+                with threads_for(run.spec):
                     make_run(run, device)
     except Timeout:
         return False
     return True
+
+
+def threads_for(spec: Spec) -> contextlib.AbstractContextManager:
+    return threads(1 if spec.dataset in SMALL_DATASETS else torch.get_num_threads())
 
 
 @contextlib.contextmanager
