@@ -128,7 +128,7 @@ def list_runs(specs: list[runs.Spec], arguments: argparse.Namespace) -> None:
 
             at_work = cluster.at_work(client)
     device = study.a_device("device", assignments(arguments.set).get("device", "auto"))
-    print(*states.listing(specs, device, at_work=at_work), sep="\n")
+    print(*states.states_of(specs, device, at_work=at_work), sep="\n")
 
 
 def choose_training(arguments: argparse.Namespace) -> None:

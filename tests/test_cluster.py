@@ -165,7 +165,7 @@ def test_a_list_tells_states_and_time(undisturbed, tmp_path):
     store = undisturbed[0].store
     longer = replace(STUDENT, recipe=replace(RECIPE, epochs=3))
     orphan = replace(STUDENT, teacher=replace(TEACHER, seed=7))
-    lines = list(states.listing([STUDENT, longer, orphan], "cpu", store, {runs.key(longer): "tcp://one"}))
+    lines = list(states.states_of([STUDENT, longer, orphan], "cpu", store, {runs.key(longer): "tcp://one"}))
     assert lines[:2] == [f"{runs.key(TEACHER)}: made", f"{runs.key(STUDENT)}: made"]
     assert lines[2].startswith(f"{runs.key(longer)}: being made by tcp://one, about ")
     assert "to make, about" in lines[3] and "waiting for its teacher, about" in lines[4]

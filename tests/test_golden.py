@@ -75,7 +75,7 @@ def golden(profile: str) -> dict[str, pd.DataFrame]:
 def frames(profile: str, chapter: str) -> dict[str, pd.DataFrame]:
     """Teachers, students and both of a chapter, at the one length that there was."""
     settings = study.settings(chapter, profile, budgets=["long"])
-    students = editions.ablation if chapter == "ablation" else editions.students
+    students = editions.ablation_rows if chapter == "ablation" else editions.student_rows
     own = {"teachers": editions.teacher_rows(settings, runs.stored), "students": students(settings, runs.stored)}
     return own | {"both": pd.concat(own.values(), ignore_index=True), "settings": settings}
 

@@ -16,7 +16,7 @@ from kdlib.runs.store import Run
 MADE, TO_MAKE, WAITING, MAKING = "made", "to make", "waiting for its teacher", "being made by"
 
 
-def listing(
+def states_of(
     specs: Iterable[Spec], device: str, store: Path | None = None, at_work: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[str]:
     """A line for each run and each teacher that it needs, then counts; `at_work` is who makes what on a cluster."""
