@@ -291,7 +291,9 @@ def curves(groups: Sequence[tuple[str, pd.DataFrame]], *, ranges: bool) -> Pictu
     figure, axes = canvas(len(histories), len(columns), 0.5 + 1.9 * len(histories) + 0.4 * ranges, sharex="row")
     for places, (title, of) in zip(axes, histories, strict=True):
         for place, column in zip(places, columns, strict=True):
-            if column in of:
+            known = column in of and of[column].notna().any()
+            place.set_visible(known)
+            if known:
                 draw_curve(place, of.dropna(subset=column), column, ranges)
             place.set(xlabel="epoch", ylabel=CURVES[column])
             place.set_title(title, fontsize=8)

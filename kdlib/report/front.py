@@ -52,7 +52,10 @@ INSTEAD = {  # of the long training, where it ends otherwise
     "{interval}.",
     UNDECIDED: "after long training it can't be told: the difference is {gap} points {interval}.",
 }
-ONE_LENGTH = "Students were trained for one length only, so that whether the answer depends on it is not known."
+ONE_LENGTH = (
+    "These students were trained for one length; whether the answer depends on it can be read from trials of other "
+    "lengths, where there are any (the curves beside)."
+)
 NO_ANSWER = "The students that would answer this have not been trained."
 CAUTIONS = {  # what an edition can't say, before anything else; nothing of the full study
     "demo": "This is the edition `demo`: narrow networks on small images of digits. It shows the study at work and "
@@ -120,10 +123,12 @@ def length(settings: Settings) -> Picture:
 
 
 def learning(settings: Settings, students: pd.DataFrame) -> Picture:
-    """Learning curves of the longest trials, which have images held out; of the students where no length was tried."""
+    """Learning curves of the longest trials, which have images held out; where no length was tried, of the students."""
     found = taught(trials(settings))
     longest = found[found["epochs"] == found.groupby(["network", "loss"])["epochs"].transform("max")]
-    return student_learning_curves(longest if len(longest) else students)
+    tried = pd.MultiIndex.from_frame(longest[["network", "loss"]])
+    rest = students[~pd.MultiIndex.from_frame(students[["network", "loss"]]).isin(tried)]
+    return student_learning_curves(pd.concat([longest, rest], ignore_index=True) if len(longest) else students)
 
 
 def trials(settings: Settings) -> pd.DataFrame:
