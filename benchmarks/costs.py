@@ -109,7 +109,7 @@ def measure(profile: str) -> dict[str, str | float]:
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3) or sys.argv[2:] not in ([], ["one-epoch"]):
         sys.exit("usage: python benchmarks/costs.py PROFILE [one-epoch]")
-    costs = json.loads(COSTS.read_text()) if COSTS.is_file() else {}
+    costs = json.loads(COSTS.read_text(encoding="utf-8")) if COSTS.is_file() else {}
     costs[sys.argv[1]] = (measure_one_epoch if sys.argv[2:] else measure)(sys.argv[1])
-    COSTS.write_text(json.dumps(costs, indent=1) + "\n")
+    COSTS.write_text(json.dumps(costs, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(costs[sys.argv[1]], indent=1))

@@ -17,7 +17,7 @@ class Results:
     """One processor's JSON files by name."""
 
     def __init__(self, folder: Path):
-        self.files = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+        self.files = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
 
     def machine(self, name: str) -> str:
         """What the times of a file are of: a processor, or the devices that stored runs were made on."""
@@ -375,4 +375,4 @@ def page(measured: list[Results]) -> str:
 
 
 if __name__ == "__main__":
-    (HERE / "README.md").write_text(page(all_results(HERE / "results")))
+    (HERE / "README.md").write_text(page(all_results(HERE / "results")), encoding="utf-8")

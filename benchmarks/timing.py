@@ -95,7 +95,7 @@ def machine() -> dict[str, Any]:
 
 def cpuinfo() -> list[str]:
     path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 def processor_seconds() -> tuple[float, float]:
@@ -104,7 +104,7 @@ def processor_seconds() -> tuple[float, float]:
     path = Path("/proc/stat")
     if not path.exists():
         return own, own
-    user, nice, system = map(int, path.read_text().split()[1:4])
+    user, nice, system = map(int, path.read_text(encoding="utf-8").split()[1:4])
     return (user + nice + system) / os.sysconf("SC_CLK_TCK"), own
 
 
@@ -123,4 +123,4 @@ def keep(name: str, of: str = "", **measured: Any) -> None:
     content = {"machine": machine() | {"cores_used_by_others": others()}, **measured}
     folder = RESULTS / "-".join(re.findall("[a-z0-9]+", (of or content["machine"]["processor"]).lower()))
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CORE = ("augment", "models", "distill", "train", "metrics", "data", "fetch", "speed")
+CORE = ("augment", "models", "distill", "train", "metrics", "data", "fetch", "speed", "contract")
 HELPERS = ("conftest", "fakes", "gates", "small")  # of the tests, which are no tests themselves
 
 

@@ -100,7 +100,7 @@ def folder_of(mark: str) -> Path | None:
 
 
 def read(folder: Path, name: str) -> dict:
-    return json.loads((folder / name).read_text())
+    return json.loads((folder / name).read_text(encoding="utf-8"))
 
 
 # ---------------------------------------------------------------- what their pages hold

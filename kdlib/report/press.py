@@ -311,7 +311,7 @@ def stage(making: Path, last: Path, chosen: list[Chapter]) -> list[str]:
     made = ", ".join(f"{{doc}}`{entry}`" for entry in titles if entry not in missing)
     for entry in missing:
         page = f"# {titles.get(entry, entry)}\n\nThis chapter has not been made in this edition, which has {made}.\n"
-        (making / f"{entry}.md").write_text(page)
+        (making / f"{entry}.md").write_text(page, encoding="utf-8")
     return missing
 
 
@@ -329,13 +329,15 @@ def toc_entries(path: Path) -> list[str]:
             for child in node:
                 yield from walk(child)
 
-    return list(walk(yaml.safe_load(path.read_text())))
+    return list(walk(yaml.safe_load(path.read_text(encoding="utf-8"))))
 
 
 def write_config(making: Path, banner: str) -> None:
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     config.setdefault("html", {})["announcement"] = banner
-    (making / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    (making / "_config.yml").write_text(
+        yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8"
+    )
 
 
 # ---------------------------------------------------------------- notebooks and pages
@@ -415,10 +417,10 @@ def build_pages(book: Path, *, strict: bool) -> None:
     start = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(book)]
     flags = ["-W", "-n", "--keep-going"] if strict else []
     log = book.parent / "build.log"
-    with log.open("w") as file:
+    with log.open("w", encoding="utf-8") as file:
         done = subprocess.run([*start, *flags], stdout=file, stderr=subprocess.STDOUT, cwd=ROOT)
     if done.returncode:
-        lines = log.read_text(errors="replace").splitlines()
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         first = next((line for line in lines if "WARNING" in line or "ERROR" in line), "no warning is named")
         finding = without_colours(first)
         raise ReportError(f"the book could not be built ({finding}): see {log}; the last report stays as it was")

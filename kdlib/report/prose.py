@@ -71,7 +71,7 @@ def as_yaml(value: Any) -> str:
 
 def costs() -> str:
     """What each profile takes: measured where it was made from nothing, else told from the times of its runs."""
-    measured = json.loads(COSTS.read_text()) if COSTS.is_file() else {}
+    measured = json.loads(COSTS.read_text(encoding="utf-8")) if COSTS.is_file() else {}
     header = ["Profile", "Networks", "Time", "Memory", "Disk", "Measured"]
     lines = [header, [":---", *["---:"] * 4, ":---"]]
     for profile in study.PROFILES:
@@ -128,7 +128,7 @@ def made_again() -> str:
         return f"Runs of the published edition, trained again: {NOT_RUN}."
     header = ["Run", "Then", "Now", "Same class", "Accuracy then", "now", "Bit for bit"]
     lines = [header, [":---"] * 3 + ["---:"] * 3 + [":---"]]
-    for one in json.loads(AGAIN.read_text()):
+    for one in json.loads(AGAIN.read_text(encoding="utf-8")):
         lines.append([
             f"`{one['key']}`", one["device_then"], one["device_now"], f"{one['agreement']:.1%}",
             f"{one['accuracy_then']:.4f}", f"{one['accuracy_now']:.4f}", "yes" if one["identical"] else "no",

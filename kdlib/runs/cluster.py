@@ -42,7 +42,7 @@ LIVES = 10  # workers that may die under one run before it is taken for the caus
 
 @contextlib.contextmanager
 def connected(workers: int | None, address: str | None) -> Iterator[Client]:
-    """A client of the scheduler at `address`, or else of `workers` processes here: one GPU each, or a share of the cores.
+    """A client of the scheduler at `address`, or of `workers` processes here: one GPU each, or a share of the cores.
 
     Raises `RunError` where no scheduler answers.
     """

@@ -244,7 +244,8 @@ class Run:
 
     @functools.cached_property
     def latent(self) -> dict[str, np.ndarray]:
-        """`components` (M, D) of the embeddings of some test images, and their `labels` (M,): see `make.principal_components`."""
+        """`components` (M, D) of the embeddings of some test images, and their `labels` (M,), as
+        `make.principal_components` gives them."""
         self._expect(LATENT, "figures and claims on its latent space")
         return self._reading(LATENT, read_arrays)
 
