@@ -27,7 +27,7 @@ def test_the_command_is_the_module():
     start = f"from {script.replace(':', ' import ')}; import sys"
     code = f"{start}; sys.argv[1:] = ['paper', '--table', '3']; sys.exit(main())"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and "MNIST" in done.stdout
+    assert done.returncode == 0 and "mnist" in done.stdout
 
 
 def test_a_notebook_executes_from_another_folder(tmp_path):
