@@ -1,7 +1,9 @@
 """The smallest runs on digits, shared by tests."""
 
+import shutil
 from pathlib import Path
 
+from kdlib import runs
 from kdlib.runs import Distilled, Recipe, Supervised
 
 ROOT = Path(__file__).parents[1]
@@ -13,3 +15,17 @@ AUGMENTED = Distilled("digits", TEACHER, "lenet", 64, RECIPE, ("crop_flip",))
 INTERRUPTED = Supervised(
     "digits", "alexnet", 2, Recipe(4, 256, 0.05, 5e-4, "float32", label_smoothing=0.1), ("crop_flip", "cutmix"), 5
 )
+
+
+def made_once(tmp_path_factory, specs):
+    """A store with these runs, to be copied."""
+    folder = tmp_path_factory.mktemp("made") / "runs"
+    runs.ensure(specs, store=folder)
+    return folder
+
+
+def copy_of(made, tmp_path, monkeypatch):
+    """A store of one's own with the same runs, the default one while the test lasts."""
+    shutil.copytree(made, tmp_path / "runs")
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"

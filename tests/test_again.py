@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from small import AUGMENTED, RANDOM, ROOT, STUDENT, TEACHER
+from small import AUGMENTED, RANDOM, ROOT, STUDENT, TEACHER, copy_of, made_once
 
 from kdlib import runs
 from kdlib.__main__ import main
@@ -20,18 +20,12 @@ SPECS = [TEACHER, RANDOM, STUDENT, AUGMENTED, OF_RANDOM]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("again") / "runs"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KDLIB_RUNS", str(folder))
-        runs.ensure(SPECS)
-    return folder
+    return made_once(tmp_path_factory, SPECS)
 
 
 @pytest.fixture
 def store(made, tmp_path, monkeypatch):
-    shutil.copytree(made, tmp_path / "runs")
-    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "runs"))
-    return tmp_path / "runs"
+    return copy_of(made, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("spec", [TEACHER, STUDENT, AUGMENTED, OF_RANDOM])

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from filelock import FileLock
-from small import RANDOM, ROOT, STUDENT, TEACHER
+from small import RANDOM, ROOT, STUDENT, TEACHER, copy_of, made_once
 
 from kdlib import runs
 from kdlib.__main__ import main
@@ -23,18 +23,12 @@ KEYS = [runs.key(spec) for spec in SPECS]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("check") / "runs"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KDLIB_RUNS", str(folder))
-        runs.ensure(SPECS)
-    return folder
+    return made_once(tmp_path_factory, SPECS)
 
 
 @pytest.fixture
 def store(made, tmp_path, monkeypatch):
-    shutil.copytree(made, tmp_path / "runs")
-    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "runs"))
-    return tmp_path / "runs"
+    return copy_of(made, tmp_path, monkeypatch)
 
 
 def files(folder):
