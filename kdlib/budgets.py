@@ -38,8 +38,7 @@ LEARNERS = ("taught", "random", "uniform", "alone")
 def rate_trials(s: Settings, model: str) -> dict[tuple[float, float], list[Spec]]:
     """For each of `RATES`, a student of every augmentation's teacher."""
     return {
-        (rate, norm): [on_trial(spec, TRIAL_EPOCHS, rate, norm) for spec in candidates(s, model, "taught", "batchmean")]
-        for rate, norm in RATES
+        (rate, norm): length_trials(s, model, "taught", "batchmean", rate, norm, TRIAL_EPOCHS) for rate, norm in RATES
     }
 
 

@@ -13,6 +13,7 @@ from kdlib.report.editions import Edition, sizes
 from kdlib.report.markdown import LEFT, MISSING, RIGHT, Markdown, interval, links_once, number, numbered
 from kdlib.results import claims, names
 from kdlib.results.claims import NOT_RUN, NOT_TESTABLE, Finding, Judgement
+from kdlib.results.contrasts import is_clear
 
 EXCLUDED = "†"
 
@@ -112,9 +113,8 @@ def effect_cell(finding: Finding) -> str:
 
 def estimate(finding: Finding, between: str = " <br>") -> str:
     """Ours with its interval, where there is one, and a mark where that excludes the size that the paper prints."""
-    clear = finding.one_device and (finding.low > 0 or finding.high < 0)
     text = number(finding.estimate, sign="+")
-    text = f"**{text}**" if clear else text if finding.one_device else f"[{text}]{{.grey}}"
+    text = f"**{text}**" if is_clear(finding.low, finding.high, finding.one_device) else text if finding.one_device else f"[{text}]{{.grey}}"
     text += EXCLUDED if finding.excluded else ""
     if np.isnan(finding.low):
         return text

@@ -196,7 +196,7 @@ class Cells:
         return [
             kind._asdict() | self.measure.named | {"split": self.split} | dict(names)
             | {"estimate": estimate, "low": low, "high": high, "p": p, "n": design.n, "students": design.students}
-            | {"clear": bool(one_device and (low > 0 or high < 0)), "one_device": one_device}
+            | {"clear": is_clear(low, high, one_device), "one_device": one_device}
             | {"runs": " ".join(dict.fromkeys(compared["mark"]))}
         ]  # fmt: skip
 
@@ -281,6 +281,11 @@ class Design:
         pairs = [[(block, seed) if self.side == 0 else (seed, block) for seed in recurring] for block in self.blocks]
         found = [[[self.cells.arms[kind][arm][pair] for pair in row] for row in pairs] for kind, arm in taught]
         return self.cells.values[np.array(found)]
+
+
+def is_clear(low: float, high: float, one_device: bool) -> bool:
+    """Whether a whole interval is on one side of zero, of networks from one kind of device; NaN is on none."""
+    return bool(one_device and (low > 0 or high < 0))
 
 
 def has_teacher(arm: Arm) -> bool:
