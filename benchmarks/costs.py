@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-
 import timing
+
 from kdlib import runs, study
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,9 +83,7 @@ def measure_one_epoch(profile: str) -> dict[str, str | float]:
             run = runs.Run(tried)
             epochs = float(run.history["seconds"].sum())
             seconds += run.metrics["provenance"]["seconds"] + epochs * (whole.recipe.epochs - tried.recipe.epochs)
-        stored = sum(
-            path.stat().st_size for path in Path(store).glob("*/*") if path.suffix != ".safetensors"
-        )
+        stored = sum(path.stat().st_size for path in Path(store).glob("*/*") if path.suffix != ".safetensors")
     return {
         "memory": f"{peak / 1e9:.1f} GB",
         "disk": f"{stored / 1e6:.0f} MB of runs, without weights",

@@ -1,15 +1,15 @@
 """How a student's training time grows with images and epochs: seconds, and a line fitted through their medians.
 
-    python benchmarks/growth.py     # results/<processor>/growth.json
+python benchmarks/growth.py     # results/<processor>/growth.json
 """
 
 import statistics
 
 import numpy as np
-
 import timing
-from kdlib import models, train
 from timing import KD, alternate, keep, recipe
+
+from kdlib import models, train
 
 IMAGES = (10_000, 20_000, 30_000, 40_000, 50_000)
 EPOCHS = (1, 2, 3, 4)

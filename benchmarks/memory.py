@@ -1,6 +1,6 @@
 """Peak resident memory of a CIFAR-10 teacher run at batch 512: steps of training, then inference as at a run's end.
 
-    python benchmarks/memory.py [RUNS]     # results/<processor>/memory.json
+python benchmarks/memory.py [RUNS]     # results/<processor>/memory.json
 """
 
 import resource
@@ -8,8 +8,9 @@ import subprocess
 import sys
 
 import timing
-from kdlib import models, train
 from timing import keep, recipe
+
+from kdlib import models, train
 
 BATCH_SIZE, STEPS = 512, 2
 

@@ -245,8 +245,9 @@ def on_cluster(r: Results) -> list[str]:
     c = r["cluster"]
     per_spec = c["client_megabytes"] / c["specs"] * 1000
     rows = [
-        f"{r.machine('cluster')}: {c['specs']:,} specs whose making is a no-op take {c['seconds_a_task'] * 1000:.1f} ms "
-        f"each on 2 local workers, and {c['client_megabytes']:.0f} MB of the client's memory, {per_spec:.0f} kB each.",
+        f"{r.machine('cluster')}: {c['specs']:,} specs whose making is a no-op take "
+        f"{c['seconds_a_task'] * 1000:.1f} ms each on 2 local workers, and {c['client_megabytes']:.0f} MB of "
+        f"the client's memory, {per_spec:.0f} kB each.",
         "",
         f"Simulated with measured run times: the runs of the `paper` edition's chapters with {c['seeds']} seeds "
         f"({c['runs']:,}; {c['unknown']} more are of kinds that were never made). The ideal is the work shared by all "
@@ -272,8 +273,9 @@ def killed(r: Results) -> list[str]:
     same = "all" if not k["differ"] else f"all but {k['differ']}"
     return [
         f"{r.machine('kills')}: {k['workers_killed']} workers and {k['clients_killed']} clients were killed at random "
-        f"times while the {k['runs']} runs of the demo grid were made {k['grids']} times; the log told of {k['told_again']} "
-        f"runs begun once more. At the end each was stored once, {same} of {k['files']} files byte for byte as undisturbed.",
+        f"times while the {k['runs']} runs of the demo grid were made {k['grids']} times; the log told of "
+        f"{k['told_again']} runs begun once more. At the end each was stored once, {same} of {k['files']} files "
+        f"byte for byte as undisturbed.",
         "",
     ]
 

@@ -1,7 +1,7 @@
 """Reading what is there: `runs.ensure` on stored runs, and every notebook executed from the published edition's.
 
-    python benchmarks/store.py runs                     # results/<processor>/store.json
-    python benchmarks/store.py notebooks [REPEATS]      # results/<processor>/notebooks.json
+python benchmarks/store.py runs                     # results/<processor>/store.json
+python benchmarks/store.py notebooks [REPEATS]      # results/<processor>/notebooks.json
 """
 
 import dataclasses
@@ -13,9 +13,10 @@ import tempfile
 from pathlib import Path
 
 import timing
+from timing import alternate, keep
+
 from kdlib import runs, study
 from kdlib.runs.store import write_json, write_sums
-from timing import alternate, keep
 
 ROOT = Path(__file__).resolve().parents[1]
 ASKED = 300
@@ -67,7 +68,16 @@ def time_store() -> None:
 def execute_all() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
-            command = [sys.executable, "-m", "papermill", notebook, Path(folder) / notebook.name, "-p", "profile", "paper"]
+            command = [
+                sys.executable,
+                "-m",
+                "papermill",
+                notebook,
+                Path(folder) / notebook.name,
+                "-p",
+                "profile",
+                "paper",
+            ]
             subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

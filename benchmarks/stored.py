@@ -1,19 +1,19 @@
 """Times of the published edition's runs, as the store holds them: epochs on a GPU, and the whole grid.
 
-    python benchmarks/stored.py     # results/<device of the runs>/stored.json
+python benchmarks/stored.py     # results/<device of the runs>/stored.json
 """
 
 import statistics
 from collections.abc import Iterable
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
 import timing  # noqa: F401  puts the project's folder on the path
-from kdlib import models
-from kdlib.runs import Run, Distilled, Supervised
+import torch
 from store import published
 from timing import keep
+from torch.utils.flop_counter import FlopCounterMode
+
+from kdlib import models
+from kdlib.runs import Distilled, Run, Supervised
 
 
 def epoch_seconds(made: Iterable[Run]) -> list[float]:

@@ -10,13 +10,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
-
-
 import timing
-from kdlib import augment, models, train
+import torch
 from peers import torchdistill_loop, usual
 from timing import KD, alternate, keep, recipe
+
+from kdlib import augment, models, train
 
 BATCH_SIZE = 256
 STEPS = 50_000 // BATCH_SIZE

@@ -1,14 +1,15 @@
 """A ResNet-18 (width 64) teacher under crop, flip and CutMix: images a second, and the share of the input side.
 
-    python benchmarks/teachers.py     # results/<processor>/teachers.json
+python benchmarks/teachers.py     # results/<processor>/teachers.json
 """
 
 import time
 
 import timing
-from kdlib import models, train
 from peers import usual
 from timing import alternate, keep, recipe
+
+from kdlib import models, train
 
 ARM = ("crop_flip", "cutmix")
 BATCH_SIZE, STEPS = 128, 10  # so many that what `fit` does once hardly counts, as in an epoch

@@ -55,9 +55,7 @@ def inside(centre: Tensor, side: Tensor | int, length: int) -> Tensor:
     return (position >= centre[:, None] - half) & (position < centre[:, None] + half)
 
 
-def random_box(
-    count: int, side: Tensor | int, images: Tensor, generator: torch.Generator
-) -> Tensor:
+def random_box(count: int, side: Tensor | int, images: Tensor, generator: torch.Generator) -> Tensor:
     """Boolean masks (count, 1, H, W) of squares with a uniform centre, clipped at the border."""
     height, width = images.shape[2:]
     row = torch.randint(0, height, (count,), generator=generator, device=images.device)
@@ -149,7 +147,7 @@ def augment(
     for name in before:
         images, labels = as_tensors(*BEFORE_NORMALISING[name](images, labels, generator))
     images = normalise(images, mean, std)
-    for name in names[len(before):]:
+    for name in names[len(before) :]:
         images, labels = as_tensors(*AFTER_NORMALISING[name](images, labels, generator))
     return images, labels
 

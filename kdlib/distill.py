@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -68,9 +67,7 @@ def softened_kl(
 
 # The distillation term, by the name that `kd_loss` calls `reduction`: of logits (N, K) of student and teacher, and the
 # settings `temperature` and `direction`, a scalar, which `kd_loss` multiplies by temperature**2.
-TERMS: dict[str, Callable[..., Tensor]] = {
-    name: functools.partial(softened_kl, reduction=name) for name in REDUCTIONS
-}
+TERMS: dict[str, Callable[..., Tensor]] = {name: functools.partial(softened_kl, reduction=name) for name in REDUCTIONS}
 
 
 def kd_loss(

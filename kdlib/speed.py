@@ -244,9 +244,7 @@ def save_checkpoint(path: Path, state: list[Tensor], rows: list[dict], made_by: 
         ) from error
 
 
-def load_checkpoint(
-    path: Path | None, state: list[Tensor], device: torch.device, made_by: str
-) -> list[dict]:
+def load_checkpoint(path: Path | None, state: list[Tensor], device: torch.device, made_by: str) -> list[dict]:
     """Put a checkpoint's tensors into `state` in place and return its rows; [] where there is none.
 
     One that can't be read, or that another commit or PyTorch has written, is told of and left alone: training begins

@@ -154,7 +154,8 @@ class Settings:
         "training", whole_number(1), "epochs of each student under the long budget; given alone, the only budget"
     )
     budgets: tuple[str, ...] = parameter(
-        "training", sequence(one_of(BUDGETS), "[chosen, long]"),
+        "training",
+        sequence(one_of(BUDGETS), "[chosen, long]"),
         "lengths of the students' training: chosen by held-out images, or long",
     )
     students_per_teacher: int = parameter(

@@ -135,9 +135,7 @@ def fit(
     device = data.images.device
     steps = len(data.images) // recipe.batch_size  # an epoch
     if recipe.epochs and not steps:
-        raise TrainingError(
-            f"batch_size is {recipe.batch_size}, but there are only {len(data.images)} training images"
-        )
+        raise TrainingError(f"batch_size is {recipe.batch_size}, but there are only {len(data.images)} training images")
     if device.type == "cpu":
         speed.keep_freed_memory()
     model.to(device, memory_format=memory_format(recipe.precision))

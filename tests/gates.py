@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 
 # ---------------------------------------------------------------- executed notebooks
 
-# What `kdlib.report.press.execute_notebook` adds to the source: the cell of parameters, and the foot that names the edition.
+# What `kdlib.report.press.execute_notebook` adds to the source: the cell of parameters, and the edition's name.
 ADDED = {"given-parameters", "edition"}
 
 

@@ -1,4 +1,4 @@
-"""Runs on a cluster: the same bytes as one after another, whoever dies, and nothing trained twice or by the wrong ones."""
+"""Runs on a cluster: the same bytes as one after another, whoever dies, and nothing trained twice."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from kdlib import runs, study
 from kdlib.runs import Run, RunError, make, states
 
 distributed = pytest.importorskip("distributed")
-from kdlib.runs import cluster
+from kdlib.runs import cluster  # noqa: E402 (it imports distributed)
 
 TIMES = ("metrics.json", "history.csv", "SHA256SUMS")  # hold how long it took, or the checksum of what does
 ALONE = replace(TEACHER, model="lenet", width=64, augmentations=())
@@ -152,7 +152,7 @@ def test_no_scheduler_at_an_address_is_one_sentence(capsys, monkeypatch, tmp_pat
 
 
 def test_dask_is_not_imported_unless_asked_for(tmp_path):
-    code = "import sys; from kdlib import __main__, runs; __main__.main(sys.argv[1:]); assert 'distributed' not in sys.modules"
+    code = "import sys; from kdlib.__main__ import main; main(sys.argv[1:]); assert 'distributed' not in sys.modules"
     command = [sys.executable, "-c", code, "run", "--list", "--chapter", "teachers"]
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | {"KDLIB_RUNS": str(tmp_path)}, capture_output=True, text=True, check=True

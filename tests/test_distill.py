@@ -54,9 +54,7 @@ def tensors(student, teacher, requires_grad=False):
 
 
 @FEW
-@given(
-    seeds, st.integers(1, 20), st.integers(2, 12), st.floats(0.5, 50), st.floats(0, 1), st.sampled_from(CONVENTIONS)
-)
+@given(seeds, st.integers(1, 20), st.integers(2, 12), st.floats(0.5, 50), st.floats(0, 1), st.sampled_from(CONVENTIONS))
 def test_the_loss_is_its_equation(seed, n, classes, temperature, kd_weight, convention):
     student, teacher, labels = case(seed, n, classes)
     asked = {"temperature": temperature, "kd_weight": kd_weight, "direction": convention[0], "reduction": convention[1]}

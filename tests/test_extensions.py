@@ -137,8 +137,7 @@ def test_matched_logits_are_the_limit_of_high_temperatures(extension):
     labels = torch.zeros(64, dtype=torch.int64)
     matched = distill.kd_loss(student, teacher, labels, **settings, reduction="matched_logits")
     softened = [
-        settings["temperature"] ** 2
-        * (p.softmax(1) * (p.log_softmax(1) - q.log_softmax(1))).sum(1).mean()
+        settings["temperature"] ** 2 * (p.softmax(1) * (p.log_softmax(1) - q.log_softmax(1))).sum(1).mean()
         for p, q in [(teacher / settings["temperature"], student / settings["temperature"])]
     ]
     assert matched == pytest.approx(float(softened[0]), rel=1e-2)

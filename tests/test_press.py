@@ -152,9 +152,7 @@ def test_a_length_of_time_in_words(seconds, text):
 def test_a_page_foot_says_where_the_runs_come_from_once_each():
     def made(key, dataset, device, seconds):
         provenance = {"device": device, "seconds": seconds, "commit": "abc123"}
-        return SimpleNamespace(
-            key=key, spec=SimpleNamespace(dataset=dataset), metrics={"provenance": provenance}
-        )
+        return SimpleNamespace(key=key, spec=SimpleNamespace(dataset=dataset), metrics={"provenance": provenance})
 
     found = [made("a", "mnist", "a GPU", 60.2), made("b", "cifar10", "a CPU", 30.0), made("a", "mnist", "a GPU", 60.2)]
     assert press.page_foot("paper", press.origin(found), "python -m kdlib report") == (

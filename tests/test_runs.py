@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small import AUGMENTED, INTERRUPTED, RANDOM, RECIPE, ROOT, STUDENT, TEACHER
 from sklearn.decomposition import PCA
+from small import AUGMENTED, INTERRUPTED, RANDOM, RECIPE, ROOT, STUDENT, TEACHER
 from torchvision.transforms import v2
 
 from kdlib import KdlibError, data, metrics, models, runs, speed, study, train
@@ -225,7 +225,12 @@ def test_a_run_judged_on_images_held_out_keeps_its_curve_and_opens_no_test_set(f
 
     monkeypatch.setattr(make, "evaluate", shut)
     (run,) = runs.ensure([spec])
-    assert sorted(path.name for path in run.folder.iterdir()) == ["SHA256SUMS", "history.csv", "metrics.json", "spec.json"]
+    assert sorted(path.name for path in run.folder.iterdir()) == [
+        "SHA256SUMS",
+        "history.csv",
+        "metrics.json",
+        "spec.json",
+    ]
     assert run.metrics["validation"]["accuracy"] == run.history.validation_accuracy.iloc[-1]
     assert runs.ensure([spec])[0].key == run.key  # it is whole
     with pytest.raises(RunError, match="held out"):
@@ -463,6 +468,7 @@ def test_a_run_killed_in_mid_epoch_resumes_to_the_same_numbers(store, tmp_path, 
 @pytest.mark.parametrize("broken", ["fit", "evaluate", "write_json", "provenance", "write_packed", "write_sums"])
 def test_a_run_that_fails_leaves_nothing_half_written(store, monkeypatch, broken):
     with monkeypatch.context() as patch:
+
         def fails(*arguments, **named):
             raise OSError(28, "No space left on device")
 

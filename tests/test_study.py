@@ -336,7 +336,9 @@ def test_under_the_chosen_budget_each_teacher_has_several_students_with_seeds_of
         (a, teacher, own) for a in settings.augmentations for teacher in (0, 1) for own in range(4)
     }
     assert len(taught) == 5 * 2 * 4 and {spec.model for spec in specs} == {"lenet"}  # nothing is chosen for AlexNet
-    assert {(s.reduction, s.recipe.epochs, s.recipe.peak_lr, s.recipe.clip_norm) for s in taught} == {("mean", 7, 0.01, 9)}
+    assert {(s.reduction, s.recipe.epochs, s.recipe.peak_lr, s.recipe.clip_norm) for s in taught} == {
+        ("mean", 7, 0.01, 9)
+    }
     uniform = [s for s in specs if isinstance(s, Distilled) and s.teacher.model == "uniform"]
     assert [(s.seed, s.recipe.epochs) for s in uniform] == [(seed, 3) for seed in range(4)]
     assert [(s.seed, s.recipe.epochs) for s in specs if isinstance(s, Supervised)] == [(seed, 5) for seed in range(4)]
@@ -345,7 +347,7 @@ def test_under_the_chosen_budget_each_teacher_has_several_students_with_seeds_of
 
 def test_the_long_budget_is_what_was_published():
     both, long = (study.students(chosen_settings(budgets=b)) for b in (["chosen", "long"], ["long"]))
-    assert both[-len(long):] == long and len(both) > len(long)
+    assert both[-len(long) :] == long and len(both) > len(long)
     assert all(isinstance(s, Supervised) or s.seed == s.teacher.seed for s in long)
 
 

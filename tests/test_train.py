@@ -472,7 +472,14 @@ def test_the_teacher_in_the_loop_gives_the_logits_that_would_be_stored(digits, t
     seen, kd_loss = [], train.kd_loss
     monkeypatch.setattr(train, "kd_loss", lambda z, t, *rest, **named: seen.append(t) or kd_loss(z, t, *rest, **named))
     _, batches = record_batches(monkeypatch)
-    fit(net(), digits, changed(epochs=1), augmentations=("cutmix",), teacher=LiveTeacher(copy.deepcopy(taught)), distillation=KD)
+    fit(
+        net(),
+        digits,
+        changed(epochs=1),
+        augmentations=("cutmix",),
+        teacher=LiveTeacher(copy.deepcopy(taught)),
+        distillation=KD,
+    )
     for (x, _), logits in zip(batches, seen, strict=True):
         with torch.no_grad():
             torch.testing.assert_close(logits, copy.deepcopy(taught).eval()(x), rtol=1e-4, atol=1e-4)
@@ -480,7 +487,14 @@ def test_the_teacher_in_the_loop_gives_the_logits_that_would_be_stored(digits, t
 
 def test_stored_logits_do_not_serve_an_augmented_student(digits):
     with pytest.raises(TrainingError, match="clean images, not to batches under cutmix"):
-        fit(net(), digits, RECIPE, augmentations=("cutmix",), teacher=StoredTeacher(torch.zeros(112, 10)), distillation=KD)
+        fit(
+            net(),
+            digits,
+            RECIPE,
+            augmentations=("cutmix",),
+            teacher=StoredTeacher(torch.zeros(112, 10)),
+            distillation=KD,
+        )
 
 
 def test_stored_logits_must_be_of_these_images(digits):

@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import timing  # noqa: E402
 import torch  # noqa: E402
 from torch.utils.data import RandomSampler  # noqa: E402
-from peers.usual import Images  # noqa: E402
 
 from kdlib import models  # noqa: E402
+from peers.usual import Images  # noqa: E402
 
 HERE = Path(__file__).resolve()
 

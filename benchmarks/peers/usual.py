@@ -68,8 +68,14 @@ def cutmix(model: nn.Module) -> Callable:
 
 
 def train(
-    model: nn.Module, loss_of: Callable, images: Images, batch_size: int, steps: int, workers: int,
-    rate: Callable[[int], float], warmup: int = 1,
+    model: nn.Module,
+    loss_of: Callable,
+    images: Images,
+    batch_size: int,
+    steps: int,
+    workers: int,
+    rate: Callable[[int], float],
+    warmup: int = 1,
 ) -> float:
     """Take `warmup` + `steps` steps; returns the seconds of the last `steps`. `rate` gives each step's."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)

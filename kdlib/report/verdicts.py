@@ -114,7 +114,13 @@ def effect_cell(finding: Finding) -> str:
 def estimate(finding: Finding, between: str = " <br>") -> str:
     """Ours with its interval, where there is one, and a mark where that excludes the size that the paper prints."""
     text = number(finding.estimate, sign="+")
-    text = f"**{text}**" if is_clear(finding.low, finding.high, finding.one_device) else text if finding.one_device else f"[{text}]{{.grey}}"
+    text = (
+        f"**{text}**"
+        if is_clear(finding.low, finding.high, finding.one_device)
+        else text
+        if finding.one_device
+        else f"[{text}]{{.grey}}"
+    )
     text += EXCLUDED if finding.excluded else ""
     if np.isnan(finding.low):
         return text
@@ -168,6 +174,10 @@ def two_editions(own: Edition, other: Edition | None) -> Markdown:
     data = pd.concat([claims.tidy(one.judgements).query("primary").assign(edition=one.profile) for one in (own, other)])
     caption = f"The claims in two editions, verdicts in bold where they differ. {told}."
     data = data.drop(columns=["primary", "part", "runs"])
-    return numbered([header, [RIGHT, LEFT, LEFT, LEFT, LEFT], *lines], caption, "tab-editions", data, below(
-        [case for pair in pairs for case in pair]
-    ))
+    return numbered(
+        [header, [RIGHT, LEFT, LEFT, LEFT, LEFT], *lines],
+        caption,
+        "tab-editions",
+        data,
+        below([case for pair in pairs for case in pair]),
+    )

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -214,11 +215,11 @@ def storm_of_parameters(count: int, seed: int) -> collections.Counter:
         value, name = draw.choice(ODD), draw.choice([*study.PARAMETERS, "nonsense", "studnet_epochs"])
         chapter = draw.choice([*study.CHAPTERS, "nowhere"])
         if draw.random() < 0.7:
-            asked, call = f"{chapter}: {name}={value!r}", lambda: study.settings(chapter, **{name: value})
+            asked, call = f"{chapter}: {name}={value!r}", partial(study.settings, chapter, **{name: value})
         else:
             which = draw.randrange(len(settings))
             value = draw.choice([value for value in ODD if isinstance(value, int | float)])
-            asked, call = f"metric {which}: {value!r}", lambda: settings[which](value)
+            asked, call = f"metric {which}: {value!r}", partial(settings[which], value)
         try:
             call()
             found["taken"] += 1
