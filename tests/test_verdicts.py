@@ -85,7 +85,3 @@ def test_two_editions_stand_side_by_side_and_differences_are_bold(judgements):
     assert all("[**holds**]{.verdict .holds}" in line for line in fourth)
     assert "[**" not in verdicts.two_editions(own, own)
     assert "no comparison" in verdicts.two_editions(own, None)
-
-
-def test_what_was_changed_is_told():
-    assert "Bonferroni" in verdicts.changed()

@@ -437,16 +437,13 @@ def form_handles(forms: Sequence[tuple[str, str]], found: pd.DataFrame) -> list[
 
 
 @styled
-def forest(editions: Mapping[str, Sequence[Judgement]], *, primary: bool = True) -> Picture:
-    """Effects behind the claims, under each other: the paper's size as a diamond, ours with their intervals.
+def forest(editions: Mapping[str, Sequence[Judgement]]) -> Picture:
+    """The primary effect of each claim, under each other: the paper's size as a diamond, ours with their intervals.
 
-    `editions` are judgements by the name of their edition; without `primary`, all effects are shown and not only the
-    one that decides most. A claim's effects of one measure share a scale. What an effect says of its claim has a
-    colour; editions and budgets have marks. It is narrow, so that a telephone shows it whole with text of a size that
-    can be read.
+    `editions` are judgements by the name of their edition. What an effect says of its claim has a colour; editions and
+    budgets have marks. It is narrow, so that a telephone shows it whole with text of a size that can be read.
     """
-    effects = effects_of(editions)
-    effects = effects[effects["primary"] | (not primary)]
+    effects = effects_of(editions).query("primary")
     forms = sorted(dict.fromkeys(zip(effects["edition"], effects["budget"])), key=lambda form: form[1] == LONG)
     forms = [form for form in forms if form[1]] or forms  # what is said of teachers alone is of no budget
     groups = list(effects.groupby(["claim", "unit"], sort=False))

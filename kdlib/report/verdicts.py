@@ -61,11 +61,6 @@ def effects(judgements: Sequence[Judgement], claim: int) -> Markdown:
     return numbered([header, align, *lines], caption, f"tab-claim-{of.id}", data, below(shown.values()))
 
 
-def changed() -> Markdown:
-    """What was changed in how claims are judged after verdicts had been seen."""
-    return Markdown(claims.CHANGED)
-
-
 def columns(judgements: Iterable[Judgement]) -> list[tuple[str, str]]:
     """Form of the loss and budget of each column: those of the claims on students."""
     found = dict.fromkeys((case.loss, case.budget) for case in judgements if case.claim.of_students)

@@ -38,18 +38,6 @@ TIE = 0.005  # half a point of accuracy: claim 6
 FOR, AGAINST, OPEN, NIL, ONE_SEED = "for", "against", "open", "nil", "one seed"
 HOLDS, IN_PART, REFUTED, NO_EFFECT, UNDECIDED = "holds", "holds in part", "refuted", "no effect", "undecided"
 UNTOLD, NOT_TESTABLE, NOT_RUN = "can't be told", "not testable here", "not run"
-# What was changed after verdicts had been seen, for the page that shows them.
-CHANGED = """
-Over which augmentations the spread of seeds is pooled was corrected after a first verdict had been seen.
-Effects were judged by intervals widened after Bonferroni for the effects of a claim, and one against it was enough to
-refute; now the primary effect refutes, after Holm's correction, and intervals are those of every other table.
-Intervals over the images of one training were taken as evidence; now one seed tells nothing.
-A verdict was one of three: holds, does not hold, undecided. That an effect is nil, that a claim holds in part, and
-that the paper's size is excluded could not be said.
-Rank correlations over five augmentations were judged by an interval or a permutation test; now they are not testable.
-The primary effects that are means over augmentations were declared after the verdicts at the long budget, and before
-those at any other.
-"""
 
 
 class ClaimError(KdlibError, ValueError):
