@@ -107,14 +107,6 @@ def test_the_headline_is_the_mean_of_the_mixed_less_the_baseline():
     )
 
 
-def test_effects_say_whose_images_are_augmented_and_where():
-    titles = {claim.id: claim.effects[-1].title for claim in CLAIMS}
-    assert titles[2] == "accuracy of LeNet students of augmented teachers: crop and flip less the baseline"
-    assert titles[7] == "accuracy of LeNet students augmented alone: crop and flip less the baseline"
-    assert titles[8] == "accuracy of LeNet students augmented like their teachers: crop and flip less the baseline"
-    assert titles[6] == "accuracy of LeNet students of augmented teachers on MNIST: MixUp less the baseline"
-
-
 # --- What an interval says -----------------------------------------------------------------------------------
 
 COLUMN = claims.Column(measures.ACCURACY, "lenet", 1)

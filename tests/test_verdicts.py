@@ -6,6 +6,7 @@ import pytest
 from fakes import chapter
 
 from kdlib.report import verdicts
+from kdlib.report.markdown import number
 from kdlib.results import claims
 from kdlib.results.frame import frame
 
@@ -69,7 +70,7 @@ def test_every_effect_has_the_papers_number_ours_and_what_it_says(judgements):
     assert list(lines) == [effect.title for effect in claim.effects]
     for effect in claim.effects:
         line = lines[effect.title]
-        assert line[2] == verdicts.signed(effect.printed()) and line[5] == "2"
+        assert line[2] == number(effect.printed(), sign="+") and line[5] == "2"
     mixup = next(line for title, line in lines.items() if title.endswith("MixUp less the baseline"))
     assert mixup[3].startswith("**−") and " for [−" in mixup[3] and mixup[6].count("](run:s0-") == 4
 

@@ -95,13 +95,13 @@ def links_once(of_columns: Iterable[str]) -> str:
     return f"{NO_BREAK}/{NO_BREAK}".join(parts) or MISSING
 
 
-def number(value: float, digits: int = 3, sign: str = "") -> str:
+def number(value: float | None, digits: int = 3, sign: str = "") -> str:
     """A number as text, with a minus that is as wide as a plus; `sign` is "+" where both signs are shown.
 
-    >>> number(-0.0314, 2), number(0.5, 1, "+")
-    ('−0.03', '+0.5')
+    >>> number(-0.0314, 2), number(0.5, 1, "+"), number(None)
+    ('−0.03', '+0.5', '–')
     """
-    return f"{value:{sign}.{digits}f}".replace("-", "−")
+    return MISSING if pd.isna(value) else f"{value:{sign}.{digits}f}".replace("-", "−")
 
 
 def interval(low: float, high: float, digits: int = 3) -> str:

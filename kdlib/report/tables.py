@@ -55,6 +55,12 @@ LABELS = (
     "contrast", "convention", "edition", "test_set", "budget", "network", "loss", "measure", "teacher_augmentation",
     "augmentation", "place", "of", "space", "less",
 )  # fmt: skip
+SHOWN: dict[str, Callable[[str], str]] = {  # labels as the page has them, those of other columns as they are
+    "augmentation": augmentation_name,
+    "less": lambda less: f"less {augmentation_name(less)}",
+    "network": network_name,
+    "loss": lambda loss: names.LOSSES.get(loss, loss),  # a network without a teacher has none
+}
 FEW = 3  # seeds that are all shown
 
 
@@ -124,7 +130,7 @@ def _pivoted(frame: pd.DataFrame, caption: str, name: str, across, cell: Callabl
         sets = dict.fromkeys(theirs for _, theirs in _of_other_data(data.itertuples()))
         header.append(f"Paper ({', '.join(sets)})" if sets else "Paper")
     for column in columns:
-        told = filter(None, (_shown(c, value) for c, value in zip(side, column, strict=True)))
+        told = filter(None, (SHOWN.get(c, str)(value) for c, value in zip(side, column, strict=True)))
         title = ", ".join(["ours", *told] if with_paper else told) or "ours"
         header.append(title[0].upper() + title[1:])
         header += ["Difference" if len(columns) == 1 else "Diff."] * with_paper
@@ -132,7 +138,7 @@ def _pivoted(frame: pd.DataFrame, caption: str, name: str, across, cell: Callabl
     lines, before = [], [""] * len(labels)
     for _, rows in data.groupby(labels, sort=False):
         found = list(rows.itertuples(index=False))
-        shown = [_shown(c, getattr(found[0], c)) for c in labels]
+        shown = [SHOWN.get(c, str)(getattr(found[0], c)) for c in labels]
         new = [i for i, (old, now) in enumerate(zip(before, shown, strict=True)) if old != now] or [0]
         line, before = [text if i >= new[0] else "" for i, text in enumerate(shown)], shown
         if with_paper:
@@ -142,7 +148,7 @@ def _pivoted(frame: pd.DataFrame, caption: str, name: str, across, cell: Callabl
             row = by_column.get(column)
             line.append(cell(row, row.digits) if row else MISSING)
             if with_paper:
-                line.append(MISSING if not row or np.isnan(row.difference) else number(row.difference, row.digits, "+"))
+                line.append(number(row.difference, row.digits, "+") if row else MISSING)
         line += [" / ".join(dict.fromkeys(map(count, found))), links_once(rows["runs"])]
         lines.append(line)
     paper = [RIGHT] * with_paper
@@ -217,19 +223,6 @@ def count(found) -> str:
     """How many teachers' seeds there are, and students of each."""
     students = getattr(found, "students", 0) or len(getattr(found, "seeds", ())) // max(found.n, 1)
     return f"{found.n} × {students}" if students > 1 else f"{found.n or MISSING}"
-
-
-def _shown(column: str, value: str) -> str:
-    """A label as the page has it."""
-    if column == "augmentation":
-        return augmentation_name(value)
-    if column == "less":
-        return f"less {augmentation_name(value)}"
-    if column == "network":
-        return network_name(value)
-    if column == "loss":
-        return names.LOSSES.get(value, value)  # a network without a teacher has none
-    return value
 
 
 def _as_csv(frame: pd.DataFrame) -> pd.DataFrame:
@@ -354,7 +347,7 @@ def every_run(rows: pd.DataFrame) -> Markdown:
     scored = (*scores, "shifted accuracy")
     shown = data.astype(object)
     for column in scored:
-        shown[column] = ["" if pd.isna(value) else number(value, 4) for value in data[column]]
+        shown[column] = [number(value, 4) for value in data[column]]
     shown["run"] = [f"[{run}](run:{mark})" for run, mark in zip(data["run"], rows["mark"], strict=True)]
     align = [RIGHT if column in (*scored, "seed", "seconds") else LEFT for column in data]
     lines = [list(map(str, line)) for line in shown.itertuples(index=False)]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from kdlib.report.editions import Edition, sizes
-from kdlib.report.markdown import LEFT, MISSING, RIGHT, SPREAD, Markdown, links_once, number, numbered
+from kdlib.report.markdown import LEFT, RIGHT, SPREAD, Markdown, links_once, number, numbered
 from kdlib.report.tables import below_differences, count, difference
 from kdlib.results import claims, names
 from kdlib.results.claims import NOT_RUN, Finding, Judgement
@@ -30,7 +30,7 @@ def table(judgements: Sequence[Judgement], name: str = "tab-verdicts") -> Markdo
         lines.append([
             f"{{ref}}`{claim.id} <tab-claim-{claim.id}>`",  # to its effects
             f"{claim.statement} [{claim.source}]({claim.page}.ipynb)<br>*{primary.title}*",
-            signed(primary.printed()),
+            number(primary.printed(), sign="+"),
             *shown,
             " / ".join(dict.fromkeys(count(case.primary) for case in own.values())),
         ])  # fmt: skip
@@ -51,7 +51,7 @@ def effects(judgements: Sequence[Judgement], claim: int) -> Markdown:
     for i, effect in enumerate(of.effects):
         found = [case.findings[i] for case in shown.values()]
         lines.append([
-            effect.title, expectation(effect), signed(effect.printed()), *map(effect_cell, found),
+            effect.title, expectation(effect), number(effect.printed(), sign="+"), *map(effect_cell, found),
             " / ".join(dict.fromkeys(map(count, found))),
             links_once(one.runs for one in found),
         ])  # fmt: skip
@@ -113,10 +113,6 @@ def below(judgements: Iterable[Judgement]) -> str:
     found = [finding for case in judgements for finding in case.findings]
     excluded = f" {EXCLUDED}: it excludes the size that the paper prints."
     return below_differences(found) + (excluded if any(finding.excluded for finding in found) else "")
-
-
-def signed(value: float | None) -> str:
-    return MISSING if value is None else number(value, sign="+")
 
 
 def expectation(effect: claims.Effect) -> str:

@@ -145,17 +145,26 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def differences(
-    column: Column, expected: str, augmentations: Iterable[str], than: str = BASELINE, part: str = "", threshold=0.0
+    column: Column,
+    expected: str,
+    some: Sequence[str],
+    others: Sequence[str] = (BASELINE,),
+    part: str = "",
+    threshold=0.0,
 ) -> list[Effect]:
-    """Each of `augmentations` less `than`."""
-    less = "the baseline" if than == BASELINE else augmentation_name(than)
+    """Each of some augmentations less each of others."""
     return [
         Effect(
-            f"{column.title}: {augmentation_name(one)} less {less}", expected, threshold,
-            ((1.0, one, column), (-1.0, than, column)), part=part,
+            f"{column.title}: {augmentation_name(one)} less {_less(other)}", expected, threshold,
+            ((1.0, one, column), (-1.0, other, column)), part=part,
         )
-        for one in augmentations
+        for other in others
+        for one in some
     ]  # fmt: skip
+
+
+def _less(augmentation: str) -> str:
+    return "the baseline" if augmentation == BASELINE else augmentation_name(augmentation)
 
 
 def mean_difference(
@@ -164,7 +173,7 @@ def mean_difference(
     """The mean of some augmentations less that of others."""
     terms = [(1 / len(some), one, column) for one in some] + [(-1 / len(others), one, column) for one in others]
     of, less = (
-        "the baseline" if tuple(side) == (BASELINE,) else augmentation_name(side[0]) if len(side) == 1 else
+        _less(side[0]) if len(side) == 1 else
         "mean of all augmentations" if set(side) == set(AUGMENTED) else
         "mean of the others" if set(side) == set(ALL) - set(rest) else
         f"mean of {listing(map(augmentation_name, side))}"
@@ -226,42 +235,41 @@ def declare() -> tuple[Claim, ...]:
         part="smaller models are better calibrated",
     )  # fmt: skip
 
-    def separability(column: Column) -> Iterable[Effect]:
+    def separability(column: Column) -> list[Effect]:
         part = f"$S_f$ of MixUp's and CutMix's {network_name(column.network)} students is the lowest"
-        return itertools.chain(*(differences(column, "below", MIXED, other, part) for other in plain))
+        return differences(column, "below", MIXED, plain, part)
 
     def calibration(column: Column) -> list[Effect]:
         return differences(column, "below", mixed, part=f"mixed samples give better calibrated {column.who}")
+
+    def claim(id: int, statement: str, source: str, page: str, rule: str, *effects: Effect) -> Claim:
+        return Claim(id, statement, source, page, rule, effects)
 
     raises, most = "every augmentation raises the teacher's accuracy", "CutMix raises it most"
     of_lenet, of_alexnet = "LeNet students are impaired", "AlexNet students are impaired"
     tighter, apart = "CutMix's clusters are more compressed", "CutMix's semantic groups lie further apart"
     return (
-        Claim(
+        claim(
             1,
             "Every augmentation raises the teacher's CIFAR-10 accuracy; CutMix most.",
             "Table 1",
             "01_teachers",
             "The teacher of each augmentation is more accurate than the baseline, and CutMix's more than each other's.",
-            (
-                mean_difference(teacher, "above", AUGMENTED),
-                *differences(teacher, "above", augmented, part=raises),
-                *(e for other in rest[1:] for e in differences(teacher, "above", ["cutmix"], other, most)),
-            ),
+            mean_difference(teacher, "above", AUGMENTED),
+            *differences(teacher, "above", augmented, part=raises),
+            *differences(teacher, "above", ["cutmix"], rest[1:], most),
         ),
-        Claim(
+        claim(
             2,
             "LeNet: the student of the baseline teacher is the best; every augmented teacher makes it worse.",
             "Table 1, Section 4.1",
             "02_students",
             "The LeNet student of each augmented teacher is less accurate than the baseline teacher's.",
-            (
-                mean_difference(lenet, "below", AUGMENTED),
-                *differences(lenet, "below", mixed, part="MixUp's and CutMix's teachers make it worse"),
-                *differences(lenet, "below", ("cutout", "crop_flip"), part="Cutout's and crop and flip's do"),
-            ),
+            mean_difference(lenet, "below", AUGMENTED),
+            *differences(lenet, "below", mixed, part="MixUp's and CutMix's teachers make it worse"),
+            *differences(lenet, "below", ("cutout", "crop_flip"), part="Cutout's and crop and flip's do"),
         ),
-        Claim(
+        claim(
             3,
             "AlexNet: students of crop/flip and Cutout teachers beat the baseline's, students of MixUp and CutMix "
             "teachers fall behind it.",
@@ -269,75 +277,65 @@ def declare() -> tuple[Claim, ...]:
             "02_students",
             "Against the baseline teacher's, AlexNet students of crop/flip and Cutout teachers are more accurate, and "
             "those of MixUp and CutMix teachers less.",
-            (
-                mean_difference(alexnet, "below", MIXED, ("crop_flip", "cutout")),
-                *differences(alexnet, "below", mixed, part="students of MixUp and CutMix teachers fall behind"),
-                *differences(alexnet, "above", ("crop_flip", "cutout"), part="those of the other two get ahead"),
-            ),
+            mean_difference(alexnet, "below", MIXED, ("crop_flip", "cutout")),
+            *differences(alexnet, "below", mixed, part="students of MixUp and CutMix teachers fall behind"),
+            *differences(alexnet, "above", ("crop_flip", "cutout"), part="those of the other two get ahead"),
         ),
-        Claim(
+        claim(
             4,
             "Teachers trained with mixed samples impair the student, for both architectures.",
             "Abstract",
             "02_students",
             "Students of MixUp and CutMix teachers are less accurate than the baseline teacher's, LeNet and AlexNet.",
-            (
-                mean_difference(lenet, "below", MIXED, part=of_lenet),
-                mean_difference(alexnet, "below", MIXED, part=of_alexnet),
-                *differences(lenet, "below", mixed, part=of_lenet),
-                *differences(alexnet, "below", mixed, part=of_alexnet),
-            ),
+            mean_difference(lenet, "below", MIXED, part=of_lenet),
+            mean_difference(alexnet, "below", MIXED, part=of_alexnet),
+            *differences(lenet, "below", mixed, part=of_lenet),
+            *differences(alexnet, "below", mixed, part=of_alexnet),
         ),
-        Claim(
+        claim(
             5,
             "The same order holds under shift, on CINIC-10's ImageNet part.",
             "Table 2",
             "02_students",
             "Five augmentations, and accuracies under shift from 1,531 images, are too few to test an order. The rank "
             "correlations between accuracy on the test set and on the shifted one are told as they are.",
-            tuple(
+            *(
                 correlation(*pair, "above", 0.5)
                 for pair in ((lenet, moved_lenet), (alexnet, moved_alexnet), (teacher, moved))
             ),
         ),
-        Claim(
+        claim(
             6,
             "MNIST: accuracies tie, but the student's test loss is lowest for the baseline teacher.",
             "Table 3",
             "04_mnist",
             f"Students of MixUp and CutMix teachers have a higher test loss than the baseline teacher's, and an "
             f"accuracy within {TIE:g} of it.",
-            (
-                mean_difference(mnist_loss, "above", MIXED),
-                *differences(mnist_loss, "above", mixed, part="the test loss is lowest for the baseline teacher"),
-                *differences(mnist_accuracy, "within", mixed, part="accuracies tie", threshold=TIE),
-            ),
+            mean_difference(mnist_loss, "above", MIXED),
+            *differences(mnist_loss, "above", mixed, part="the test loss is lowest for the baseline teacher"),
+            *differences(mnist_accuracy, "within", mixed, part="accuracies tie", threshold=TIE),
         ),
-        Claim(
+        claim(
             7,
             "Augmenting only the student, under a baseline teacher, hurts it.",
             "Table 7",
             "03_ablation",
             "Under the baseline teacher, LeNet with each augmentation is less accurate than without.",
-            (
-                mean_difference(student_only, "below", AUGMENTED),
-                *differences(student_only, "below", mixed, part="MixUp and CutMix hurt it"),
-                *differences(student_only, "below", ("cutout", "crop_flip"), part="Cutout and crop and flip do"),
-            ),
+            mean_difference(student_only, "below", AUGMENTED),
+            *differences(student_only, "below", mixed, part="MixUp and CutMix hurt it"),
+            *differences(student_only, "below", ("cutout", "crop_flip"), part="Cutout and crop and flip do"),
         ),
-        Claim(
+        claim(
             8,
             "Augmenting both teacher and student hurts too.",
             "Table 8",
             "03_ablation",
             "With each augmentation of teacher and student, LeNet is less accurate than with neither augmented.",
-            (
-                mean_difference(both, "below", AUGMENTED),
-                *differences(both, "below", mixed, part="MixUp and CutMix hurt"),
-                *differences(both, "below", ("cutout", "crop_flip"), part="Cutout and crop and flip do"),
-            ),
+            mean_difference(both, "below", AUGMENTED),
+            *differences(both, "below", mixed, part="MixUp and CutMix hurt"),
+            *differences(both, "below", ("cutout", "crop_flip"), part="Cutout and crop and flip do"),
         ),
-        Claim(
+        claim(
             9,
             "$S_f$ of every augmented teacher is above the baseline's; $S_f$ of MixUp's and CutMix's students is the "
             "lowest.",
@@ -345,14 +343,12 @@ def declare() -> tuple[Claim, ...]:
             "05_dichotomy",
             "$S_f$ of the teacher of each augmentation is above the baseline's; $S_f$ of the students of MixUp and of "
             "CutMix teachers is below that of each of the three other teachers', LeNet and AlexNet.",
-            (
-                mean_difference(s_teacher, "above", AUGMENTED),
-                *differences(s_teacher, "above", augmented, part="$S_f$ of every augmented teacher is higher"),
-                *separability(s_lenet),
-                *separability(s_alexnet),
-            ),
+            mean_difference(s_teacher, "above", AUGMENTED),
+            *differences(s_teacher, "above", augmented, part="$S_f$ of every augmented teacher is higher"),
+            *separability(s_lenet),
+            *separability(s_alexnet),
         ),
-        Claim(
+        claim(
             10,
             "Discrimination of every augmented teacher is above the baseline's; a less discriminative teacher makes "
             "the better student.",
@@ -360,14 +356,12 @@ def declare() -> tuple[Claim, ...]:
             "05_dichotomy",
             "Discrimination (as Table 5 normalises it) of each augmentation's teacher is above the baseline's; its "
             "rank correlation with the student's accuracy, which the paper has negative, is not testable.",
-            (
-                mean_difference(discrimination, "above", AUGMENTED),
-                *differences(discrimination, "above", augmented, part="every augmented teacher discriminates more"),
-                correlation(discrimination, lenet, "below"),
-                correlation(discrimination, alexnet, "below"),
-            ),
+            mean_difference(discrimination, "above", AUGMENTED),
+            *differences(discrimination, "above", augmented, part="every augmented teacher discriminates more"),
+            correlation(discrimination, lenet, "below"),
+            correlation(discrimination, alexnet, "below"),
         ),
-        Claim(
+        claim(
             11,
             "The baseline's averaged predictions keep more of the human structure between classes (off the diagonal) "
             "than CutMix's.",
@@ -376,12 +370,10 @@ def declare() -> tuple[Claim, ...]:
             "Off the diagonal, the mean KL divergence of people on one class from the teacher on another (Figure 6) is "
             "higher for CutMix than for the baseline, and the rank correlation of people's and the teacher's mean "
             "confidences is lower.",
-            (
-                *differences(kl_off, "above", ["cutmix"], part="CutMix's predictions are further from people's"),
-                *differences(order, "below", ["cutmix"], part="CutMix's order of wrong classes is less like people's"),
-            ),
+            *differences(kl_off, "above", ["cutmix"], part="CutMix's predictions are further from people's"),
+            *differences(order, "below", ["cutmix"], part="CutMix's order of wrong classes is less like people's"),
         ),
-        Claim(
+        claim(
             12,
             "Mixed samples give better calibrated teachers and students; smaller models are better calibrated; the "
             "student's calibration has no direct relation to the teacher's augmentation.",
@@ -389,15 +381,13 @@ def declare() -> tuple[Claim, ...]:
             "05_dichotomy",
             "ECE of teachers with MixUp and CutMix, and of their students, is below the baseline's; the mean ECE of "
             "LeNet students is below that of teachers. That two calibrations are unrelated is not testable.",
-            (
-                mean_difference(ece, "below", MIXED),
-                *(effect for column in (ece, ece_lenet, ece_alexnet) for effect in calibration(column)),
-                smaller,
-                correlation(ece, ece_lenet, "above"),
-                correlation(ece, ece_alexnet, "above"),
-            ),
+            mean_difference(ece, "below", MIXED),
+            *(effect for column in (ece, ece_lenet, ece_alexnet) for effect in calibration(column)),
+            smaller,
+            correlation(ece, ece_lenet, "above"),
+            correlation(ece, ece_alexnet, "above"),
         ),
-        Claim(
+        claim(
             13,
             "In the latent space CutMix's clusters are more compressed and the semantic groups lie further apart.",
             "Figure 4",
@@ -405,11 +395,9 @@ def declare() -> tuple[Claim, ...]:
             "In the principal components of the penultimate embeddings of automobile, truck, cat and bird, over the "
             "spread of all images: the spread within classes is lower for CutMix than for each other teacher, and the "
             "distance between vehicles and animals is larger.",
-            (
-                mean_difference(spread, "below", ["cutmix"], rest),
-                *(e for other in rest for e in differences(spread, "below", ["cutmix"], other, tighter)),
-                *(e for other in rest for e in differences(distance, "above", ["cutmix"], other, apart)),
-            ),
+            mean_difference(spread, "below", ["cutmix"], rest),
+            *differences(spread, "below", ["cutmix"], rest, tighter),
+            *differences(distance, "above", ["cutmix"], rest, apart),
         ),
     )
 
