@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from kdlib import fetch, folder_from
 from kdlib.fetch import (
@@ -243,6 +242,8 @@ def _mnist(where: Path) -> dict:
 
 
 def _mnist_split(raw: Path, prefix: str, count: int) -> Split:
+    from torchvision.datasets.mnist import read_image_file, read_label_file  # slow to import
+
     image_path = require(raw / f"{prefix}-images-idx3-ubyte", fetch_mnist)
     label_path = require(raw / f"{prefix}-labels-idx1-ubyte", fetch_mnist)
     images = read(image_path, lambda path: read_image_file(path).numpy())

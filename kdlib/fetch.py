@@ -16,7 +16,6 @@ from urllib.request import Request, urlopen
 import numpy as np
 from filelock import FileLock
 from PIL import Image
-from torchvision.datasets import CIFAR10, MNIST
 from tqdm import tqdm
 
 from kdlib import KdlibError
@@ -47,9 +46,12 @@ class Remote:
 
 
 CIFAR10_ARCHIVE = Remote(  # the author's, and the copy from which PaddlePaddle's loader takes the same bytes
-    (CIFAR10.url, "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz"),
+    (
+        "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+        "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz",
+    ),
     170_498_071,
-    f"md5:{CIFAR10.tgz_md5}",
+    "md5:c58f30108f718f92721af3b95e74349a",
 )
 _CIFAR10H_URL = "https://raw.githubusercontent.com/jcpeterson/cifar-10h/master/data"
 CIFAR10H = {
@@ -89,6 +91,8 @@ def require(path: Path, fetch: Callable[[Path], None]) -> Path:
 
 def fetch_cifar10(path: Path) -> None:
     """torchvision's loader unpacks and reads what our downloader, which unlike its own resumes, has put in its way."""
+    from torchvision.datasets import CIFAR10  # slow to import, and seldom needed
+
     work = path.with_name("cifar10-download")
     download(CIFAR10_ARCHIVE, work / CIFAR10.filename)
     train, test = (CIFAR10(work, train=train, download=True) for train in (True, False))
@@ -104,6 +108,8 @@ def fetch_cifar10(path: Path) -> None:
 
 def fetch_mnist(path: Path) -> None:
     """torchvision's loader fetches and unpacks the four files; broken off, it keeps those it has."""
+    from torchvision.datasets import MNIST
+
     work = path.with_name("mnist-download")
     MNIST(work, download=True)
     for packed, _ in MNIST.resources:

@@ -64,6 +64,17 @@ def test_no_test_takes_from_another():
     assert found == {}
 
 
+def test_torchvision_is_imported_where_it_is_used():
+    """It takes as long as torch itself, in every notebook and process, and is needed to read or fetch two data sets."""
+    tops = [(path, node) for path in files("kdlib/**/*.py") for node in ast.parse(path.read_text("utf-8")).body]
+    imported = [
+        path
+        for path, node in tops
+        if isinstance(node, ast.Import | ast.ImportFrom) and "torchvision" in ast.unparse(node)
+    ]
+    assert imported == []
+
+
 def test_an_import_is_seen_wherever_it_stands(tmp_path):
     path = tmp_path / "some.py"
     path.write_text("import os\n\ndef f():\n    from kdlib import runs, data\n    import kdlib.report.press as p\n")

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
+from torchvision.datasets import CIFAR10, MNIST
 
 from kdlib import KdlibError, data, fetch
 
@@ -545,10 +546,10 @@ def test_cifar10_is_fetched_for_torchvision_and_stored_as_one_file(server, small
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     listed = {name: [name, md5(content)] for name, content in members.items()}
-    monkeypatch.setattr(fetch.CIFAR10, "train_list", [listed["data_batch_1"]])
-    monkeypatch.setattr(fetch.CIFAR10, "test_list", [listed["test_batch"]])
-    monkeypatch.setattr(fetch.CIFAR10, "meta", fetch.CIFAR10.meta | {"md5": md5(members["batches.meta"])})
-    monkeypatch.setattr(fetch.CIFAR10, "tgz_md5", md5(buffer.getvalue()))
+    monkeypatch.setattr(CIFAR10, "train_list", [listed["data_batch_1"]])
+    monkeypatch.setattr(CIFAR10, "test_list", [listed["test_batch"]])
+    monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": md5(members["batches.meta"])})
+    monkeypatch.setattr(CIFAR10, "tgz_md5", md5(buffer.getvalue()))
     monkeypatch.setattr(fetch, "CIFAR10_ARCHIVE", server.remote("cifar.tar.gz", buffer.getvalue()))
     data.load("cifar10")
     with np.load(small / "cifar10.npz") as stored:
@@ -563,8 +564,8 @@ def test_mnist_is_fetched_by_torchvision_into_its_place(server, small, monkeypat
     (raw / "t10k-labels-idx1-ubyte").unlink()
     packed = {f"{name}.gz": gzip.compress(content) for name, content in original.items()}
     server.files = {f"/{name}": content for name, content in packed.items()}
-    monkeypatch.setattr(fetch.MNIST, "mirrors", [server.url("")])
-    monkeypatch.setattr(fetch.MNIST, "resources", [(name, md5(content)) for name, content in packed.items()])
+    monkeypatch.setattr(MNIST, "mirrors", [server.url("")])
+    monkeypatch.setattr(MNIST, "resources", [(name, md5(content)) for name, content in packed.items()])
     data.load("mnist")
     assert {path.name: path.read_bytes() for path in raw.iterdir() if "lock" not in path.name} == original
     assert not list(small.glob("**/*download*"))

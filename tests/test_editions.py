@@ -113,5 +113,6 @@ def test_people_are_compared_with_people_where_they_were_asked(monkeypatch):
     monkeypatch.setattr(runs, "people_apart", lambda dataset: 0.1234)
     assert "0.123 nats" in editions.people(asked)
     monkeypatch.setattr(runs, "people_apart", lambda dataset: None)
-    assert editions.people(asked) is None
-    assert "is not known" in editions.people(frame(chapter("teachers", seeds=[0], dataset="digits")))
+    assert editions.people(asked) is editions.unasked(asked) is None
+    digits = frame(chapter("teachers", seeds=[0], dataset="digits"))
+    assert "is not known" in editions.people(digits) and editions.people(digits) == editions.unasked(digits)

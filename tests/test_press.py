@@ -12,7 +12,7 @@ import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from kdlib import __main__ as cli
-from kdlib import study
+from kdlib import runs, study
 from kdlib.report import press
 
 PARAMETERS = 'profile = "demo"\nseeds: list[int] | None = None  # one repetition each'
@@ -161,6 +161,26 @@ def test_a_page_foot_says_where_the_runs_come_from_once_each():
         "trained at commit: abc123; made by `python -m kdlib report`.*"
     )
     assert press.page_foot("paper", press.origin([]), "x") == "*Edition `paper`; made by `x`.*"
+
+
+@pytest.mark.parametrize("profile", ["demo", "cpu"])
+def test_a_second_process_makes_the_runs_that_the_report_is_of(profile, monkeypatch):
+    """Those of the profile, chapters and settings that the report was started with, on the same device."""
+    overrides = {"dataset": "digits", "device": "cpu", "seeds": [3]}
+    asked, ended = [], []
+
+    def start(command, **options):
+        assert command[1:3] == ["-m", "kdlib"] and cli.main(command[3:]) == 0
+        return SimpleNamespace(terminate=lambda: ended.append("terminated"), wait=lambda: ended.append("waited for"))
+
+    monkeypatch.setattr(runs, "ensure", lambda specs, device: asked.extend((spec, device) for spec in specs) or [])
+    monkeypatch.setattr(press.subprocess, "Popen", start)
+    chosen = [SimpleNamespace(experiments=["teachers"]), SimpleNamespace(experiments=["students", "teachers"])]
+    with press.colleague(profile, chosen, overrides):
+        assert not ended
+    settings = [study.settings(name, profile, **overrides) for name in ("teachers", "students")]
+    specs = [*study.teachers(settings[0]), *study.students(settings[1])]
+    assert set(asked) == {(spec, "cpu") for spec in specs} and ended == ["terminated", "waited for"]
 
 
 # --- executing and building ---

@@ -47,10 +47,10 @@ def test_a_level_stands_beside_the_paper_with_its_seeds(teachers):
     runs = teachers.query("augmentation == 'mixup'")["run"]
     values = [ACCURACY.value(run) for run in runs]
     assert found[2] == "0.868" and found[5] == "2"
-    assert found[3] == f"{np.mean(values):.3f} <br>[{values[0]:.3f}, {values[1]:.3f}]{{.seeds}}"
+    assert found[3] == f"{np.mean(values):.3f} [{values[0]:.3f}, {values[1]:.3f}]{{.seeds}}"
     assert float(found[4].replace("−", "-")) == pytest.approx(np.mean(values) - 0.868, abs=6e-4)
     assert [f"(run:{mark})" in found[6] for mark in teachers.query("augmentation == 'mixup'")["mark"]] == [True, True]
-    assert "Under a mean: its seeds." in table and "95 %" not in table
+    assert "After a mean: its seeds." in table and "95 %" not in table
 
 
 def test_more_than_three_seeds_are_a_range():
@@ -80,7 +80,7 @@ def test_a_contrast_that_is_clear_is_bold_and_one_between_machines_is_grey(stude
     table = tables.show(found, "Less.", "tab-x")
     mixup = next(row for row in cells(table)[1] if row[1] == "MixUp")
     row = found.query("who == 'mixup' and loss == 'batchmean'").iloc[0]
-    assert row["clear"] and mixup[2].startswith(f"**+{row['estimate']:.3f}** <br>[{interval(row['low'], row['high'])}]")
+    assert row["clear"] and mixup[2].startswith(f"**+{row['estimate']:.3f}** [{interval(row['low'], row['high'])}]")
     assert "**bold** if that is clear of zero" in table and "Grey" not in table
     table = tables.show(found.assign(one_device=False, clear=False), "Less.", "tab-x")
     assert f"[+{row['estimate']:.3f}]{{.grey}}" in table and "[Grey]{.grey}: between networks from different" in table

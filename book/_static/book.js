@@ -63,17 +63,14 @@ function makeSortable(table) {
 }
 
 function linkFile(figure) {
-  const image = figure.querySelector("img"), caption = figure.querySelector("figcaption");
+  const image = figure.querySelector("img"), caption = figure.querySelector("figcaption p");
   if (!image || !caption) return;
   const kind = image.getAttribute("src").split(".").pop();
   const link = document.createElement("a");
   link.href = image.getAttribute("src");
   link.download = `${figure.id}.${kind}`;
   link.textContent = kind.toUpperCase();
-  const line = document.createElement("p");
-  line.className = "data";
-  line.append(link);
-  caption.after(line);
+  caption.append(" ", link);
 }
 
 document.addEventListener("DOMContentLoaded", () => {

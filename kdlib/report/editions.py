@@ -196,16 +196,21 @@ def _seeds(seeds: Iterable[int]) -> str:
     return f"seed{'s' if len(found) > 1 else ''} {listing(found)}"
 
 
+def unasked(rows: pd.DataFrame) -> Markdown | None:
+    """That nobody was asked how the images of these networks look to people; None where people were."""
+    if any("human" in run.metrics for run in rows["run"]):
+        return None
+    return Markdown(
+        f"*How people label the images of {test_set_name(rows['dataset'].iloc[0], 'test')} is not known: what compares "
+        "with people is left out below, or has the hard labels in their place.*"
+    )
+
+
 def people(rows: pd.DataFrame) -> Markdown | None:
     """How near people are to people, or that nobody was asked; None where that is not known here."""
-    dataset = rows["dataset"].iloc[0]
-    if not any("human" in run.metrics for run in rows["run"]):
-        return Markdown(
-            f"*How people label the images of {test_set_name(dataset, 'test')} is not known: what compares with people "
-            "is left out below, or has the hard labels in their place.*"
-        )
-    ceiling = runs.people_apart(dataset)
-    if ceiling is None:
+    if said := unasked(rows):
+        return said
+    if (ceiling := runs.people_apart(rows["dataset"].iloc[0])) is None:
         return None
     return Markdown(
         f"People themselves diverge from each other by {ceiling:.3f} nats: the mean over images of the divergence "

@@ -647,7 +647,7 @@ def flattened(x: np.ndarray, seed: int) -> np.ndarray:
 def latent_space(teachers: pd.DataFrame, maps: Sequence[LatentMap]) -> Picture:
     """Figure 4: one t-SNE of each augmentation's teacher, coloured by class."""
     classes = class_names(teachers)
-    figure, axes = tiles(len(maps), 3, 2.4, 0.4)
+    figure, axes = tiles(len(maps), 3, 2.1, 0.4)
     groups = measures.GROUPS.get(teachers["dataset"].iloc[0], (np.unique(maps[0].labels).tolist(),))
     colours = dict(zip(itertools.chain(*groups), CLASS_COLOURS))
     for place, one in zip(axes, maps, strict=True):
@@ -697,7 +697,7 @@ MIN_IMAGES = 10  # of a bin, to be drawn
 def reliability(teachers: pd.DataFrame, students: pd.DataFrame) -> Picture:
     """Figure 5: accuracy against confidence of teachers and of each kind of student, over all seeds."""
     panels = [("teacher", teaching(teachers)), *kinds(taught(students))]
-    figure, axes = tiles(len(panels), 3, 2.5, 0.5)
+    figure, axes = tiles(len(panels), 3, 2.3, 0.5)
     for place, (title, rows) in zip(axes, panels, strict=True):
         place.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
         for shown, group in rows.groupby("shown", sort=False):

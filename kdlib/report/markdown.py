@@ -11,6 +11,7 @@ import pandas as pd
 NO_BREAK = "\N{NO-BREAK SPACE}"
 MISSING = "–"
 LEFT, RIGHT = ":---", "---:"
+SPREAD = ":---:"  # a number and what is told of its spread: from the left, as the style sheet has this one
 MANY = 8  # runs in a row, that are too many to be linked in it
 
 
@@ -110,3 +111,8 @@ def interval(low: float, high: float, digits: int = 3) -> str:
     '−0.020 to 0.100'
     """
     return f"{number(low, digits)} to {number(high, digits)}"
+
+
+def aside(text: str) -> str:
+    """What is told of a number's spread, in small type after it, or under it where a column is narrow."""
+    return f" [{text}]{{.seeds}}" if text else ""

@@ -1,12 +1,12 @@
 """Tidy frames as numbered tables. One builder, `show`, for all of them; their numbers come from `kdlib.results`.
 
-A frame of levels (what networks score, beside the paper's number where it prints one) shows means, and under each the
+A frame of levels (what networks score, beside the paper's number where it prints one) shows means, and after each the
 seeds that it is of: a level has no interval. A frame of contrasts (who less whom) shows differences, each with its one
 interval. Any other frame is shown as it is. Marks tell what has to be known of a number, each explained once under its
 table.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,9 @@ from kdlib.report.markdown import (
     LEFT,
     MISSING,
     RIGHT,
+    SPREAD,
     Markdown,
+    aside,
     csv_link,
     interval,
     links_once,
@@ -98,7 +100,7 @@ def show(frame: pd.DataFrame, caption: str, name: str, across: str | Sequence[st
     if frame.empty:
         return Markdown(f"*{caption.rstrip('.')}: not run.*")
     if "estimate" in frame:
-        return _pivoted(frame, caption, name, across, _contrast, _below_contrasts)
+        return _pivoted(frame, caption, name, across, difference, below_differences)
     if "ours" in frame:
         return _pivoted(frame, caption, name, across, _level, _below_levels)
     return _plain(frame, caption, name)
@@ -116,31 +118,36 @@ def _pivoted(frame: pd.DataFrame, caption: str, name: str, across, cell: Callabl
     order = [data[c].map({value: i for i, value in enumerate(dict.fromkeys(data[c]))}) for c in labels]
     data = data.iloc[np.lexsort(order[::-1])]
     columns = list(dict.fromkeys(data[side].itertuples(index=False, name=None))) if side else [()]
-    with_paper = "printed" in data and (data["printed"] != "").any()
+    with_paper = "printed" in data and any(data["printed"])
     header = [names.COLUMNS.get(c, c.capitalize()) for c in labels]
-    header += [_paper_title(data)] if with_paper else []
+    if with_paper:
+        sets = dict.fromkeys(theirs for _, theirs in _of_other_data(data.itertuples()))
+        header.append(f"Paper ({', '.join(sets)})" if sets else "Paper")
     for column in columns:
-        title = ", ".join(filter(None, (_shown(c, value) for c, value in zip(side, column, strict=True))))
-        header += [_title(title, with_paper), *(["Difference" if len(columns) == 1 else "Diff."] if with_paper else [])]
+        told = filter(None, (_shown(c, value) for c, value in zip(side, column, strict=True)))
+        title = ", ".join(["ours", *told] if with_paper else told) or "ours"
+        header.append(title[0].upper() + title[1:])
+        header += ["Difference" if len(columns) == 1 else "Diff."] * with_paper
     header += ["n", "Runs"]
     lines, before = [], [""] * len(labels)
     for _, rows in data.groupby(labels, sort=False):
-        first = rows.iloc[0]
-        shown = [_shown(c, first[c]) for c in labels]
+        found = list(rows.itertuples(index=False))
+        shown = [_shown(c, getattr(found[0], c)) for c in labels]
         new = [i for i, (old, now) in enumerate(zip(before, shown, strict=True)) if old != now] or [0]
         line, before = [text if i >= new[0] else "" for i, text in enumerate(shown)], shown
         if with_paper:
-            line.append(first["printed"].replace("-", "−") or MISSING)
-        by_column = {tuple(row[c] for c in side): row for row in rows.to_dict("records")}
+            line.append(found[0].printed.replace("-", "−") or MISSING)
+        by_column = {tuple(getattr(row, c) for c in side): row for row in found}
         for column in columns:
             row = by_column.get(column)
-            line.append(cell(row) if row else MISSING)
+            line.append(cell(row, row.digits) if row else MISSING)
             if with_paper:
-                line.append(_signed(row["difference"], row["digits"]) if row else MISSING)
-        line += [" / ".join(dict.fromkeys(map(_count, rows.to_dict("records")))), links_once(rows["runs"])]
+                line.append(MISSING if not row or np.isnan(row.difference) else number(row.difference, row.digits, "+"))
+        line += [" / ".join(dict.fromkeys(map(count, found))), links_once(rows["runs"])]
         lines.append(line)
-    align = [LEFT] * len(labels) + [RIGHT] * (len(header) - len(labels))
-    return numbered([header, align, *lines], caption, name, _as_csv(frame), below(data))
+    paper = [RIGHT] * with_paper
+    align = [LEFT] * len(labels) + paper + [SPREAD, *paper] * len(columns) + [RIGHT, RIGHT]
+    return numbered([header, align, *lines], caption, name, _as_csv(frame), below(list(data.itertuples())))
 
 
 def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
@@ -156,60 +163,60 @@ def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
     return data.assign(measure=data["title"]).drop(columns="title")
 
 
-def _level(row: dict[str, Any]) -> str:
-    """A mean, and under it the seeds that it is of."""
-    if not row["n"]:
-        return row.get("absent") or MISSING
-    digits = int(row["digits"])
-    mean, seeds = number(row["ours"], digits), [number(value, digits) for value in row["seeds"]]
-    if len(seeds) == 1:
-        return mean
+def _level(row, digits: int) -> str:
+    """A mean, and after it the seeds that it is of."""
+    if not row.n:
+        return getattr(row, "absent", "") or MISSING
+    seeds = [number(value, digits) for value in row.seeds]
     if len(seeds) > FEW:
-        seeds = [interval(min(row["seeds"]), max(row["seeds"]), digits)]
-    return f"{mean} <br>[{', '.join(seeds)}]{{.seeds}}"
+        seeds = [interval(min(row.seeds), max(row.seeds), digits)]
+    return number(row.ours, digits) + aside(", ".join(seeds) if len(row.seeds) > 1 else "")
 
 
-def _contrast(row: dict[str, Any]) -> str:
-    """A difference, bold if it is clear of zero and grey between kinds of machine, and under it its interval."""
-    digits = int(row["digits"])
-    text = number(row["estimate"], digits, "+")
-    if row["clear"]:
+def difference(found, digits: int = 3, after: str = "") -> str:
+    """A difference (of contrasts, of a claim's effects), bold if it is clear of zero and grey between kinds of machine,
+    with what is said of it and its interval after it."""
+    text = number(found.estimate, digits, "+")
+    if found.clear:
         text = f"**{text}**"
-    elif not row["one_device"]:
+    elif not found.one_device:
         text = f"[{text}]{{.grey}}"
-    if np.isnan(row["low"]):
-        return text
-    return f"{text} <br>[{interval(row['low'], row['high'], digits)}]{{.seeds}}"
+    return text + after + aside("" if np.isnan(found.low) else interval(found.low, found.high, digits))
 
 
-def _below_levels(data: pd.DataFrame) -> str:
-    most = max(map(len, data["seeds"]), default=0)
+def _below_levels(rows: Sequence) -> str:
+    most = max(len(row.seeds) for row in rows)
     told = []
     if most > 1:
-        told.append(f"Under a mean: its seeds{', or the range of more than three' if most > FEW else ''}.")
-    if "printed" in data:
-        other = data[(data["printed"] != "") & (data["paper_set"] != data["test_set"])]
-        if len(other):
-            ours, theirs = (listing(dict.fromkeys(other[c])) for c in ("test_set", "paper_set"))
-            told.append(f"Ours are of {ours}, the paper's of {theirs}: other data, so no difference is formed.")
+        told.append(f"After a mean: its seeds{', or the range of more than three' if most > FEW else ''}.")
+    if other := _of_other_data(rows):
+        ours, theirs = (listing(dict.fromkeys(sets)) for sets in zip(*other, strict=True))
+        told.append(f"Ours are of {ours}, the paper's of {theirs}: other data, so no difference is formed.")
     return " ".join(told)
 
 
-def _below_contrasts(data: pd.DataFrame) -> str:
-    told = []
-    if data["low"].notna().any():
-        told.append("Under a difference: its 95 % interval; **bold** if that is clear of zero.")
-    if data["low"].isna().any():
+def _of_other_data(rows: Iterable) -> list[tuple[str, str]]:
+    """Our test set and the paper's, of the numbers that it prints of another."""
+    return [(row.test_set, row.paper_set) for row in rows
+            if getattr(row, "printed", "") and row.paper_set != row.test_set]  # fmt: skip
+
+
+def below_differences(found: Iterable) -> str:
+    """What the marks of `difference` mean, as far as they are there."""
+    found, told = [one for one in found if one.n], []
+    if not all(np.isnan(one.low) for one in found):
+        told.append("After a difference: its 95 % interval; **bold** if that is clear of zero.")
+    if any(np.isnan(one.low) for one in found):
         told.append("Without an interval: one seed, which can't tell a difference from chance.")
-    if not data["one_device"].all():
+    if not all(one.one_device for one in found):
         told.append("[Grey]{.grey}: between networks from different kinds of machine.")
     return " ".join(told)
 
 
-def _count(row: dict[str, Any]) -> str:
-    """How many teachers' seeds, and students of each."""
-    students = row.get("students") or max(1, len(row.get("seeds", ())) // max(row["n"], 1))
-    return f"{row['n']} × {students}" if students > 1 else f"{row['n']}"
+def count(found) -> str:
+    """How many teachers' seeds there are, and students of each."""
+    students = getattr(found, "students", 0) or len(getattr(found, "seeds", ())) // max(found.n, 1)
+    return f"{found.n} × {students}" if students > 1 else f"{found.n or MISSING}"
 
 
 def _shown(column: str, value: str) -> str:
@@ -223,21 +230,6 @@ def _shown(column: str, value: str) -> str:
     if column == "loss":
         return names.LOSSES.get(value, value)  # a network without a teacher has none
     return value
-
-
-def _title(text: str, with_paper: bool) -> str:
-    if with_paper or not text:
-        return f"Ours, {text}" if text else "Ours"
-    return text[0].upper() + text[1:]
-
-
-def _paper_title(data: pd.DataFrame) -> str:
-    other = data[(data["printed"] != "") & (data["paper_set"] != data["test_set"])]
-    return f"Paper ({', '.join(dict.fromkeys(other['paper_set']))})" if len(other) else "Paper"
-
-
-def _signed(value: float, digits: int) -> str:
-    return MISSING if np.isnan(value) else number(value, int(digits), "+")
 
 
 def _as_csv(frame: pd.DataFrame) -> pd.DataFrame:

@@ -6,14 +6,13 @@ What is judged and how stands in `kdlib.results.claims`; here it is shown.
 import re
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import pandas as pd
 
 from kdlib.report.editions import Edition, sizes
-from kdlib.report.markdown import LEFT, MISSING, RIGHT, Markdown, interval, links_once, number, numbered
+from kdlib.report.markdown import LEFT, MISSING, RIGHT, SPREAD, Markdown, links_once, number, numbered
+from kdlib.report.tables import below_differences, count, difference
 from kdlib.results import claims, names
-from kdlib.results.claims import NOT_RUN, NOT_TESTABLE, Finding, Judgement
-from kdlib.results.contrasts import is_clear
+from kdlib.results.claims import NOT_RUN, Finding, Judgement
 
 EXCLUDED = "†"
 
@@ -56,7 +55,7 @@ def effects(judgements: Sequence[Judgement], claim: int) -> Markdown:
             " / ".join(dict.fromkeys(map(count, found))),
             links_once(one.runs for one in found),
         ])  # fmt: skip
-    align = [LEFT, LEFT, RIGHT, *[RIGHT] * len(shown), RIGHT, RIGHT]
+    align = [LEFT, LEFT, RIGHT, *[SPREAD] * len(shown), RIGHT, RIGHT]
     caption = f"Claim {of.id}: {of.statement} *Rule:* {of.rule}"
     data = claims.tidy(own.values()).drop(columns=["claim"])
     return numbered([header, align, *lines], caption, f"tab-claim-{of.id}", data, below(shown.values()))
@@ -93,7 +92,7 @@ def verdict_cell(case: Judgement) -> str:
     if case.verdict == NOT_RUN:
         return f"{told}<br>{case.primary.why_not}"
     parts = f": {'; '.join(case.held)}" if case.verdict == claims.IN_PART else ""
-    return f"{told}{parts}<br>{estimate(case.primary, '<br>')}"
+    return f"{told}{parts}<br>{estimate(case.primary)}"
 
 
 def slug(verdict: str) -> str:
@@ -106,44 +105,19 @@ def slug(verdict: str) -> str:
 
 
 def effect_cell(finding: Finding) -> str:
-    if finding.says == NOT_RUN:
-        return f"{NOT_RUN}: {finding.why_not}"
-    return f"{estimate(finding)}<br>{finding.says}"
+    """Ours, and what it says of the claim."""
+    return f"{NOT_RUN}: {finding.why_not}" if finding.says == NOT_RUN else estimate(finding, f" {finding.says}")
 
 
-def estimate(finding: Finding, between: str = " <br>") -> str:
-    """Ours with its interval, where there is one, and a mark where that excludes the size that the paper prints."""
-    text = number(finding.estimate, sign="+")
-    text = (
-        f"**{text}**"
-        if is_clear(finding.low, finding.high, finding.one_device)
-        else text
-        if finding.one_device
-        else f"[{text}]{{.grey}}"
-    )
-    text += EXCLUDED if finding.excluded else ""
-    if np.isnan(finding.low):
-        return text
-    return f"{text}{between}[{interval(finding.low, finding.high)}]{{.seeds}}"
+def estimate(finding: Finding, says: str = "") -> str:
+    """Ours with its interval, and a mark where that excludes the size that the paper prints."""
+    return difference(finding, after=EXCLUDED * bool(finding.excluded) + says)
 
 
 def below(judgements: Iterable[Judgement]) -> str:
     found = [finding for case in judgements for finding in case.findings]
-    told = ["Under a difference: its 95 % interval; **bold** if that is clear of zero."]
-    if any(finding.excluded for finding in found):
-        told.append(f"{EXCLUDED}: it excludes the size that the paper prints.")
-    if any(finding.n == 1 for finding in found):
-        told.append("Without an interval: one seed, which can't tell a difference from chance.")
-    if not all(finding.one_device for finding in found):
-        told.append("[Grey]{.grey}: between networks from different kinds of machine.")
-    return " ".join(told)
-
-
-def count(finding: Finding) -> str:
-    """Teachers' seeds, and students of each."""
-    if finding.says in (NOT_RUN, NOT_TESTABLE):
-        return MISSING
-    return f"{finding.n} × {finding.students}" if finding.students > 1 else f"{finding.n}"
+    excluded = f" {EXCLUDED}: it excludes the size that the paper prints."
+    return below_differences(found) + (excluded if any(finding.excluded for finding in found) else "")
 
 
 def signed(value: float | None) -> str:

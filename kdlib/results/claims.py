@@ -444,6 +444,7 @@ class Finding:
     p: float = np.nan
     n: int = 0  # teachers' seeds
     students: int = 0  # of each teacher
+    clear: bool = False
     one_device: bool = True
     excluded: bool | None = None  # the size that the paper prints; None where it prints none of these data, or one seed
     runs: str = ""
@@ -525,7 +526,9 @@ class Court:
         if not rows:
             raise Missing(f"no seed has every network of {effect.title}")
         row = rows[0]
-        told = {name: row[name] for name in ("estimate", "low", "high", "p", "n", "students", "one_device", "runs")}
+        told = {
+            name: row[name] for name in ("estimate", "low", "high", "p", "n", "students", "clear", "one_device", "runs")
+        }
         says = effect.says(row["low"], row["high"]) if row["one_device"] or np.isnan(row["low"]) else OPEN
         return Finding(effect, says, excluded=excluded(effect, row), **told)
 

@@ -7,8 +7,9 @@ classes. A `split` is `test` or `shifted`.
 
 import functools
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -18,7 +19,15 @@ from kdlib.runs import TSNE_CLASSES, Run, is_taught
 
 GROUPS = {dataset: (classes[:2], classes[2:]) for dataset, classes in TSNE_CLASSES.items()}  # semantic, of Figure 4
 UNIT = (0.0, 1.0)
-_MEASURED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # of each run: values by measure and split
+_MEASURED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # of each run: what was computed, by its key
+
+
+def once(run: Run, key: Hashable, compute: Callable[[], Any]) -> Any:
+    """What `compute` gives, computed once a run."""
+    values = _MEASURED.setdefault(run, {})
+    if key not in values:
+        values[key] = compute()
+    return values[key]
 
 
 @dataclass(frozen=True)
@@ -46,20 +55,15 @@ class Measure:
 
     def value(self, run: Run, split: str | None = None) -> float | None:
         """The number, computed once a run."""
-        values, at = _MEASURED.setdefault(run, {}), (self, split or self.split)
-        if at not in values:
-            values[at] = self.of(run, split or self.split)
-        return values[at]
+        split = split or self.split
+        return once(run, (self, split), lambda: self.of(run, split))
 
     def images(self, run: Run, split: str | None = None) -> np.ndarray | None:
         """The number of each image, (N,), computed once a run; None where it is no mean over stored images."""
         split = split or self.split
         if self.per_image is None or f"{split}_logits" not in run.predictions:
             return None
-        values, at = _MEASURED.setdefault(run, {}), (self, split, "images")
-        if at not in values:
-            values[at] = self.per_image(run, split)
-        return values[at]
+        return once(run, (self, split, "images"), lambda: self.per_image(run, split))
 
 
 def image_mean(name: str, title: str, per_image: Callable[[Run, str], np.ndarray], **options) -> Measure:
@@ -134,12 +138,13 @@ def _weighted(score: str) -> Callable[[Run, str], float | None]:
 
 
 def _scaled(field: str) -> Callable[[Run, str], float | None]:
-    """A field of `metrics.temperature_scaling`."""
+    """A field of `metrics.temperature_scaling`, whose fit serves them all."""
 
     def of(run: Run, split: str) -> float | None:
         if f"{split}_logits" not in run.predictions:
             return None
-        return getattr(metrics.temperature_scaling(run.predictions[f"{split}_logits"], labels(run, split)), field)
+        fit = functools.partial(metrics.temperature_scaling, run.predictions[f"{split}_logits"], labels(run, split))
+        return getattr(once(run, ("temperature scaling", split), fit), field)
 
     return of
 
