@@ -558,7 +558,7 @@ def student_confusion_matrices(students: pd.DataFrame) -> Picture:
     """Confusion of the students of the baseline's teacher and of CutMix's, for each kind of student."""
     panels = {}
     for title, rows in kinds(taught(students)):
-        panels |= mean_matrices(contrasted(rows), confusion, f"{title}\n")
+        panels |= mean_matrices(contrasted(rows), confusion, f"{textwrap.fill(title, 26)}\n")
     return matrices(panels, class_names(students), "share of the class's images", "label", "prediction", across=2)
 
 
