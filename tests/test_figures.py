@@ -139,7 +139,10 @@ def test_the_papers_values_stand_beside_the_same_data_only(full, digits):
 def test_every_budget_has_rows_of_its_own(full):
     both = pd.concat([full.students, as_chosen(full.students)])
     titles = [axes.get_title() for axes in figures.overview(full.teachers, both).figure.axes]
-    assert titles[0] == "students under the formula's loss, long training" and "chosen training" in titles[4]
+    assert titles[0] == "the formula's loss, long training" and "chosen training" in titles[4]
+    three = both[(both["budget"] == "long") | (both["loss"] != "mean")]
+    shown = [axes.get_visible() for axes in figures.overview(full.teachers, three).figure.axes]
+    assert shown == [True] * 5 + [False, True, False]  # rows of levels and differences, long and then chosen
 
 
 # ---------------------------------------------------------------- differences and effects

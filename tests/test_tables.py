@@ -67,12 +67,18 @@ def test_forms_of_the_loss_stand_side_by_side_and_controls_under_each(students):
     assert len(alone) == 2 and all(row[3] == row[5] != "–" and row[2] == "–" for row in alone)
 
 
-def test_a_budget_is_a_label_where_there_are_two(students):
+def test_budgets_stand_side_by_side_where_there_are_two_and_what_was_not_run_has_no_column(students):
     both = pd.concat([students, students.assign(budget="chosen")], ignore_index=True)
-    assert "| Budget |" in tables.show(contrasts(both, ACCURACY), "Both.", "tab-x")
-    header, _ = cells(tables.show(contrasts(both, ACCURACY).query("loss == 'mean'"), "Both.", "tab-x", "budget"))
-    assert {"Long", "Chosen"} <= set(header)
-    assert "Budget" not in tables.show(contrasts(students, ACCURACY), "One.", "tab-x")
+    four = ["Formula, long", "Formula, chosen", "Released code, long", "Released code, chosen"]
+    header, _ = cells(tables.show(contrasts(both, ACCURACY), "Both.", "tab-x"))
+    assert [one for one in header if one in four] == four and "Budget" not in header
+    header, _ = cells(tables.show(beside_paper(both, table=1), "Both.", "tab-x"))
+    assert [one for one in header if "urs" in one] == [f"Ours, {one[0].lower()}{one[1:]}" for one in four]
+    three = both[(both["budget"] == "long") | (both["loss"] != "mean")]
+    header, _ = cells(tables.show(beside_paper(three, table=1), "Three.", "tab-x"))
+    assert "Ours, formula, chosen" in header and "Ours, released code, chosen" not in header
+    header, _ = cells(tables.show(contrasts(students, ACCURACY), "One.", "tab-x"))
+    assert "Formula" in header and "Budget" not in header
 
 
 def test_a_contrast_that_is_clear_is_bold_and_one_between_machines_is_grey(students):

@@ -130,11 +130,15 @@ def bars(teachers: pd.DataFrame, students: pd.DataFrame, measure: Measure, *, di
     order = list(dict.fromkeys([*of_teachers["shown"], *of_students["shown"]]))
     for (i, budget), (j, loss) in itertools.product(enumerate(budgets), enumerate(losses)):
         own = students[(students["budget"] == budget) & students["loss"].isin(["", loss])]
-        top = axes[down * i, j]
-        draw_levels(top, levels_of_both(of_teachers, taught(own), measure), measure, order)
-        top.set_title(f"students under {loss_name(loss)}{told[budget]}" if loss else "")
+        column = axes[down * i : down * (i + 1), j]
+        if len(of_students) and taught(own).empty:  # nothing is stored of this length under this loss
+            for place in column:
+                place.set_visible(False)
+            continue
+        draw_levels(column[0], levels_of_both(of_teachers, taught(own), measure), measure, order)
+        column[0].set_title(f"{loss_name(loss)}{told[budget]}" if loss else "")
         if differences:
-            draw_differences(axes[down * i + 1, j], teachers, own, measure, order)
+            draw_differences(column[1], teachers, own, measure, order)
     for i, row in enumerate(axes):
         row[0].set_ylabel("difference from\nthe baseline's" if differences and i % 2 else measure.title)
     of_paper = set(of_teachers["dataset"]) == {"cifar10"}
@@ -551,7 +555,7 @@ def student_confusion_matrices(students: pd.DataFrame) -> Picture:
     """Confusion of the students of the baseline's teacher and of CutMix's, for each kind of student."""
     panels = {}
     for title, rows in kinds(taught(students)):
-        panels |= mean_matrices(contrasted(rows), confusion, f"{title}\n")
+        panels |= mean_matrices(contrasted(rows), confusion, f"{textwrap.fill(title, 26)}\n")
     return matrices(panels, class_names(students), "share of the class's images", "label", "prediction", across=2)
 
 

@@ -101,7 +101,8 @@ def show(frame: pd.DataFrame, caption: str, name: str, across: str | Sequence[st
     """A tidy frame as a numbered table of the book.
 
     Columns of `LABELS` say what a number is of: those `across` stand side by side (by default what a contrast is less,
-    else the forms of the loss), others that hold several values label the rows; what holds one value is left out.
+    else forms of the loss and lengths of training), others that hold several values label the rows; what holds one
+    value is left out, and so is a column without a number.
     """
     if frame.empty:
         return Markdown(f"*{caption.rstrip('.')}: not run.*")
@@ -117,14 +118,17 @@ def _pivoted(frame: pd.DataFrame, caption: str, name: str, across, cell: Callabl
     several = [c for c in LABELS if c in data and data[c].nunique() > 1]
     if "budget" in several and len(set(data["budget"]) - {""}) < 2:  # that of teachers is no other one
         several.remove("budget")
-    chosen = [across] if isinstance(across, str) else across or ["less" if "less" in several else "loss"]
-    side = [c for c in chosen if c in data]
+    chosen = [across] if isinstance(across, str) else across or (["less"] if "less" in several else ["loss", "budget"])
+    side = [c for c in chosen if c in data and (c != "budget" or c in several)]
     # A frame of controls and students has an arm in each row, and perhaps only one.
     labels = [c for c in several if c not in side] or ["augmentation"]
-    order = [data[c].map({value: i for i, value in enumerate(dict.fromkeys(data[c]))}) for c in labels]
-    data = data.iloc[np.lexsort(order[::-1])]
-    columns = list(dict.fromkeys(data[side].itertuples(index=False, name=None))) if side else [()]
+    order = {c: {value: i for i, value in enumerate(dict.fromkeys(data[c]))} for c in [*labels, *side]}
+    data = data.iloc[np.lexsort([data[c].map(order[c]) for c in reversed(labels)])]
+    filled = data[data["n"] > 0] if data["n"].any() else data
+    columns = list(dict.fromkeys(filled[side].itertuples(index=False, name=None))) if side else [()]
+    columns.sort(key=lambda column: [order[c][value] for c, value in zip(side, column, strict=True)])
     with_paper = "printed" in data and any(data["printed"])
+    differing = with_paper and len(columns) < 3  # there is no room for more
     header = [names.COLUMNS.get(c, c.capitalize()) for c in labels]
     if with_paper:
         sets = dict.fromkeys(theirs for _, theirs in _of_other_data(data.itertuples()))
@@ -133,7 +137,7 @@ def _pivoted(frame: pd.DataFrame, caption: str, name: str, across, cell: Callabl
         told = filter(None, (SHOWN.get(c, str)(value) for c, value in zip(side, column, strict=True)))
         title = ", ".join(["ours", *told] if with_paper else told) or "ours"
         header.append(title[0].upper() + title[1:])
-        header += ["Difference" if len(columns) == 1 else "Diff."] * with_paper
+        header += ["Difference" if len(columns) == 1 else "Diff."] * differing
     header += ["n", "Runs"]
     lines, before = [], [""] * len(labels)
     for _, rows in data.groupby(labels, sort=False):
@@ -147,12 +151,12 @@ def _pivoted(frame: pd.DataFrame, caption: str, name: str, across, cell: Callabl
         for column in columns:
             row = by_column.get(column)
             line.append(cell(row, row.digits) if row else MISSING)
-            if with_paper:
+            if differing:
                 line.append(number(row.difference, row.digits, "+") if row else MISSING)
         line += [" / ".join(dict.fromkeys(map(count, found))), links_once(rows["runs"])]
         lines.append(line)
-    paper = [RIGHT] * with_paper
-    align = [LEFT] * len(labels) + paper + [SPREAD, *paper] * len(columns) + [RIGHT, RIGHT]
+    numbers = [SPREAD, *[RIGHT] * differing] * len(columns)
+    align = [*[LEFT] * len(labels), *[RIGHT] * with_paper, *numbers, RIGHT, RIGHT]
     return numbered([header, align, *lines], caption, name, _as_csv(frame), below(list(data.itertuples())))
 
 
