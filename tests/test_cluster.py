@@ -1,15 +1,19 @@
 """Runs on a cluster: the same bytes as one after another, whoever dies, and nothing trained twice."""
 
+import gc
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 from small import AUGMENTED, RANDOM, RECIPE, ROOT, STUDENT, TEACHER
 
@@ -24,18 +28,24 @@ TIMES = ("metrics.json", "history.csv", "SHA256SUMS")  # hold how long it took, 
 ALONE = replace(TEACHER, model="lenet", width=64, augmentations=())
 GRID = [STUDENT, AUGMENTED, replace(STUDENT, reduction="mean"), replace(AUGMENTED, teacher=RANDOM), ALONE]
 FAILING = replace(ALONE, recipe=replace(RECIPE, peak_lr=1e30, clip_norm=None))
-SLOW = replace(TEACHER, recipe=replace(RECIPE, epochs=6))
+SLOW = replace(TEACHER, recipe=replace(RECIPE, epochs=2))
 
 
 def bytes_of(run: Run) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in run.folder.iterdir() if path.name not in TIMES}
 
 
-def until(met, seconds=30):
+def until(met, seconds=120):
     end = time.monotonic() + seconds
     while not met():
         assert time.monotonic() < end, "it took too long"
         time.sleep(0.02)
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -114,22 +124,29 @@ def test_teachers_come_first_and_those_that_most_wait_for_before_others(client, 
     asked = {}
     monkeypatch.setattr(client, "submit", lambda *_, key, priority, **__: asked.__setitem__(key, priority))
     monkeypatch.setattr(work.futures, "add", lambda _: None)
-    work.submit(work.ready())
+    work.submit(None)
     assert set(asked) == {runs.key(spec) for spec in (TEACHER, RANDOM, other, ALONE)}
     assert asked[runs.key(TEACHER)] > asked[runs.key(RANDOM)] > asked[runs.key(other)]
 
 
-def test_a_client_that_is_killed_leaves_whole_runs_and_the_next_goes_on(tmp_path):
-    command = [sys.executable, "-m", "kdlib", "run", "--workers", "1", "--chapter", "teachers"]
-    command += ["--set", "teacher_epochs=1", "--set", "augmentations=[none, mixup]", "--set", "device=cpu"]
-    environment = os.environ | {"KDLIB_RUNS": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    first = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-    until(lambda: list(tmp_path.glob("digits-*")), 60)
+def test_a_client_that_is_killed_leaves_whole_runs_and_the_next_goes_on(client, tmp_path, monkeypatch, capsys):
+    words = ["run", "--chapter", "teachers", "--set", "teacher_epochs=1", "--set", "augmentations=[none, mixup]"]
+    words += ["--set", "batch_size=256", "--set", "device=cpu"]
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path))
+    first = subprocess.Popen(
+        [sys.executable, "-m", "kdlib", *words, "--workers", "1"], cwd=ROOT, stdout=subprocess.PIPE
+    )
+    until(lambda: list(tmp_path.glob("digits-*")))
+    its_own = psutil.Process(first.pid).children(recursive=True)
     first.kill()
     first.communicate()
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    assert "teachers: 2 runs" in done.stdout
-    for spec in study.teachers(study.settings("teachers", teacher_epochs=1, augmentations=["none", "mixup"])):
+    assert len(list(tmp_path.glob("digits-*"))) == 1
+    assert psutil.wait_procs(its_own, timeout=120)[1] == []
+    assert cli.main([*words, "--cluster", client.scheduler.address]) == 0
+    assert "teachers: 2 runs" in capsys.readouterr().out
+    for spec in study.teachers(
+        study.settings("teachers", teacher_epochs=1, batch_size=256, augmentations=["none", "mixup"])
+    ):
         Run(spec, tmp_path).check()
 
 
@@ -141,6 +158,38 @@ def test_a_scheduler_that_forgets_is_told_of_in_one_sentence(client, tmp_path, m
     with pytest.raises(RunError, match="the scheduler is gone: the same command goes on"):
         runs.ensure([SLOW], cluster=client, device="cpu", store=tmp_path)
     assert not Run(SLOW, tmp_path).exists()
+
+
+def dask_process(words, where):
+    """Dask's command where `kdlib` can't be imported."""
+    command = [sys.executable, "-m", f"distributed.cli.dask_{words[0]}", *words[1:]]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.Popen(command, cwd=where, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_a_worker_without_this_package_is_left_out(undisturbed, tmp_path):
+    with (
+        distributed.LocalCluster(
+            1, processes=False, protocol="tcp", threads_per_worker=1, dashboard_address=":0"
+        ) as here,
+        distributed.Client(here) as client,
+        dask_process(["worker", "--no-nanny", "--no-dashboard", here.scheduler_address], tmp_path) as other,
+    ):
+        client.wait_for_workers(2, timeout=120)
+        (made,) = runs.ensure([STUDENT], cluster=client, device="cpu", store=tmp_path / "runs")
+        other.kill()
+    assert bytes_of(made) == bytes_of(undisturbed[0])
+
+
+def test_a_scheduler_without_this_package_is_one_sentence(tmp_path):
+    port = free_port()
+    words = ["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    with dask_process(words, tmp_path) as process, cluster.connected(None, f"tcp://127.0.0.1:{port}") as client:
+        with pytest.raises(
+            RunError, match=r"^the scheduler can't read what a run is \(No module named 'kdlib'\): start"
+        ):
+            runs.ensure([ALONE], cluster=client, device="cpu", store=tmp_path)
+        process.kill()
 
 
 def test_no_scheduler_at_an_address_is_one_sentence(capsys, monkeypatch, tmp_path):
@@ -159,6 +208,53 @@ def test_dask_is_not_imported_unless_asked_for(tmp_path):
     )
     assert "5 to make" in done.stdout
     assert not any(tmp_path.iterdir())
+
+
+def test_where_another_process_was_first_its_run_stays(undisturbed, tmp_path):
+    run, late = (Run(ALONE, tmp_path) for _ in range(2))
+    killed = tmp_path / ".making" / f"{run.key}.killed"
+    killed.mkdir(parents=True)
+    with make.appearing(late) as behind:
+        cluster.write_files(behind, {"spec.json": b"second"})
+        with make.appearing(run) as aside:
+            cluster.write_files(aside, {"spec.json": b"first"})
+    assert (run.folder / "spec.json").read_bytes() == b"first"
+    assert not any((tmp_path / ".making").iterdir())
+
+
+def test_what_is_told_is_of_ones_own_runs_and_counted_once_a_kind(client, undisturbed, tmp_path, monkeypatch, capsys):
+    store = undisturbed[0].store
+    pending = {run.key: run for run in (Run(replace(ALONE, seed=seed), tmp_path) for seed in range(1, 100))}
+    work = cluster.Work(client, pending, cluster.Admission(["digits"], "auto"))
+    work.heard((0.0, {"refused": "of another commit", "by": "another client"}))
+    assert "refused" not in capsys.readouterr().out
+    asked = []
+    monkeypatch.setattr(states.statistics, "median", lambda times: asked.append(times) or 3600.0)
+    work.costs.learn(
+        *(json.loads((store / runs.key(ALONE) / name).read_text()) for name in ("spec.json", "metrics.json"))
+    )
+    work.tell(next(iter(pending)))
+    assert len(asked) == 1 and "98 left, about 98.0 h" in capsys.readouterr().out
+
+
+def test_what_students_learn_from_is_let_go_of_when_they_are_submitted(client, undisturbed, tmp_path, monkeypatch):
+    teacher = undisturbed[0].beside(TEACHER)
+    cluster.write_files(tmp_path / teacher.key, cluster.read_files(teacher.folder))
+    pending = {run.key: run for run in (Run(replace(AUGMENTED, seed=seed), tmp_path) for seed in (1, 2))}
+    work = cluster.Work(client, pending, cluster.Admission(["digits"], "cpu"))
+    given = weakref.WeakValueDictionary()
+
+    def submit(*_, key, **__):
+        future = type("Submitted", (), {})()
+        if key.startswith("given"):
+            given[key] = future
+        return future
+
+    monkeypatch.setattr(client, "submit", submit)
+    monkeypatch.setattr(work.futures, "add", lambda _: None)
+    work.submit(None)
+    gc.collect()
+    assert not given
 
 
 def test_a_list_tells_states_and_time(undisturbed, tmp_path):
