@@ -18,7 +18,7 @@ import psutil
 from timing import HERE, keep
 
 COMMAND = [sys.executable, "-m", "kdlib", "run", "--chapter", "students"]
-COMMAND += ["--set", "device=cpu", "--set", "student_epochs=4"]
+COMMAND += ["--set", "device=cpu", "--set", "teacher_epochs=2", "--set", "student_epochs=4"]
 TIMES = ("metrics.json", "history.csv", "SHA256SUMS")
 LIFE = (1.0, 15.0)  # seconds of the processor that a worker may use: some die while they start, most while they train
 
@@ -42,7 +42,7 @@ def disturbed(store: Path, kills: list[str], log: list[str]) -> None:
     while True:
         client, lives = start(store, "--workers", "2"), defaultdict(lambda: random.uniform(*LIFE))
         while client.poll() is None:
-            time.sleep(0.1)
+            time.sleep(0.3)
             worker = worn_out(client, lives) if kills else None
             if worker:
                 (client if kills.pop() == "client" else worker).send_signal(signal.SIGKILL)

@@ -175,6 +175,8 @@ def make_on(client: Client, pending: dict[str, Run], device: str) -> None:
     client.subscribe_topic(TOPIC, work.heard)
     try:
         admit(client, admission)
+        if not client.scheduler_info()["workers"]:
+            work.bar.write("no worker is there yet: waiting for one")
         work.go_on()
     finally:
         client.unsubscribe_topic(TOPIC)
