@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -160,6 +161,13 @@ def test_a_scheduler_that_forgets_is_told_of_in_one_sentence(client, tmp_path, m
     assert not Run(SLOW, tmp_path).exists()
 
 
+def in_this_process(workers):
+    """A cluster whose scheduler and workers start at once."""
+    return distributed.LocalCluster(
+        n_workers=workers, processes=False, protocol="tcp", threads_per_worker=1, dashboard_address=":0"
+    )
+
+
 def dask_process(words, where):
     """Dask's command where `kdlib` can't be imported."""
     command = [sys.executable, "-m", f"distributed.cli.dask_{words[0]}", *words[1:]]
@@ -169,9 +177,7 @@ def dask_process(words, where):
 
 def test_a_worker_without_this_package_is_left_out(undisturbed, tmp_path):
     with (
-        distributed.LocalCluster(
-            1, processes=False, protocol="tcp", threads_per_worker=1, dashboard_address=":0"
-        ) as here,
+        in_this_process(workers=1) as here,
         distributed.Client(here) as client,
         dask_process(["worker", "--no-nanny", "--no-dashboard", here.scheduler_address], tmp_path) as other,
     ):
@@ -179,6 +185,19 @@ def test_a_worker_without_this_package_is_left_out(undisturbed, tmp_path):
         (made,) = runs.ensure([STUDENT], cluster=client, device="cpu", store=tmp_path / "runs")
         other.kill()
     assert bytes_of(made) == bytes_of(undisturbed[0])
+
+
+def test_runs_wait_for_a_worker_that_comes_later(undisturbed, tmp_path, capsys):
+    with (
+        ThreadPoolExecutor() as pool,
+        in_this_process(workers=0) as here,
+        distributed.Client(here) as client,
+    ):
+        made = pool.submit(runs.ensure, [ALONE], cluster=client, device="cpu", store=tmp_path)
+        until(lambda: client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.unrunnable)))
+        here.scale(1)
+        assert bytes_of(made.result(timeout=60)[0]) == bytes_of(undisturbed[len(GRID) - 1])
+    assert "no worker is there yet" in capsys.readouterr().out
 
 
 def test_a_scheduler_without_this_package_is_one_sentence(tmp_path):

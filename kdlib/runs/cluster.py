@@ -24,7 +24,7 @@ from pathlib import Path
 import dask
 import numpy as np
 import torch
-from distributed import Client, Future, KilledWorker, LocalCluster, WorkerPlugin, as_completed, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster, Status, WorkerPlugin, as_completed, get_worker
 from tqdm import tqdm
 
 from kdlib import data
@@ -102,7 +102,10 @@ class Admission(WorkerPlugin):
             worker.log_event(TOPIC, {"refused": told, "by": self.name})
             raise RunError(told) from error
         gpu = {"GPU": 1} if device == "cuda" else {}
+        # The scheduler looks for tasks that nobody could do when a worker starts to run, not when it gets a resource.
+        worker.status = Status.paused
         await worker.set_resources(**{self.resource: 1}, **gpu)
+        worker.status = Status.running
 
 
 def device_here(worker, device: str) -> str:
