@@ -256,24 +256,52 @@ def test_what_is_told_is_of_ones_own_runs_and_counted_once_a_kind(client, undist
     assert len(asked) == 1 and "98 left, about 98.0 h" in capsys.readouterr().out
 
 
-def test_what_students_learn_from_is_let_go_of_when_they_are_submitted(client, undisturbed, tmp_path, monkeypatch):
+class Submitted:
+    """In place of a future: what it was asked for failed, as workers went."""
+
+    def __init__(self, task, *_, key=None, **__):
+        self.task, self.key, self.released = task, key, False
+
+    def result(self):
+        raise distributed.KilledWorker("given-1", None, 3)
+
+    def release(self):
+        self.released = True
+
+
+@pytest.fixture
+def students_of_a_stored_teacher(client, undisturbed, tmp_path, monkeypatch):
+    """Their work, and what was submitted of it and is still held."""
     teacher = undisturbed[0].beside(TEACHER)
     cluster.write_files(tmp_path / teacher.key, cluster.read_files(teacher.folder))
     pending = {run.key: run for run in (Run(replace(AUGMENTED, seed=seed), tmp_path) for seed in (1, 2))}
     work = cluster.Work(client, pending, cluster.Admission(["digits"], "cpu"))
-    given = weakref.WeakValueDictionary()
+    held, work.futures = weakref.WeakSet(), set()
 
-    def submit(*_, key, **__):
-        future = type("Submitted", (), {})()
-        if key.startswith("given"):
-            given[key] = future
+    def submit(*arguments, **named):
+        held.add(future := Submitted(*arguments, **named))
         return future
 
     monkeypatch.setattr(client, "submit", submit)
-    monkeypatch.setattr(work.futures, "add", lambda _: None)
     work.submit(None)
     gc.collect()
-    assert not given
+    return work, held
+
+
+def test_what_students_learn_from_is_let_go_of_when_they_are_submitted(students_of_a_stored_teacher):
+    work, held = students_of_a_stored_teacher
+    assert len(work.futures) == 2 and set(held) == work.futures
+
+
+def test_a_run_whose_teaching_was_lost_too_often_is_handed_out_anew(students_of_a_stored_teacher):
+    work, _ = students_of_a_stored_teacher
+    lost = work.futures.pop()
+    work.finish(lost)
+    assert lost.released and not work.failed
+    assert {future.key for future in work.futures} == set(work.pending)
+    work.begun[lost.key] = cluster.LIVES
+    work.finish(lost)
+    assert list(work.failed) == [lost.key]
 
 
 def test_a_list_tells_states_and_time(undisturbed, tmp_path):

@@ -237,38 +237,41 @@ class Work:
             self.finish(future)
 
     def submit(self, teacher: str | None) -> None:
-        """Those that wait for this teacher. Teachers come first, those that most runs wait for before others."""
-        resources = {self.admission.resource: 1} | ({"GPU": 1} if self.admission.device == "cuda" else {})
-        teaching: dict[str, Future] = {}  # the scheduler keeps it while there are students that need it
+        """Those that wait for this teacher."""
+        teaching: dict[Path, Future] = {}  # the scheduler keeps it while there are students that need it
         for run in self.waiting.pop(teacher, ()):
-            priority = len(self.waiting.get(run.key, ())) + (0 if hasattr(run.spec, "teacher") else 1)
-            self.futures.add(
-                self.client.submit(
-                    make_there, run.key, canonical(run.spec), self.admission.device, self.taught(run, teaching),
-                    key=run.key, resources=resources, priority=priority,
-                )
-            )  # fmt: skip
+            self.hand_out(run, teaching)
 
-    def taught(self, run: Run, teaching: dict[str, Future]) -> Future | None:
+    def hand_out(self, run: Run, teaching: dict[Path, Future]) -> None:
+        """Teachers come first, those that most runs wait for before others."""
+        resources = {self.admission.resource: 1} | ({"GPU": 1} if self.admission.device == "cuda" else {})
+        priority = len(self.waiting.get(run.key, ())) + (0 if hasattr(run.spec, "teacher") else 1)
+        self.futures.add(
+            self.client.submit(
+                make_there, run.key, canonical(run.spec), self.admission.device, self.taught(run, teaching),
+                key=run.key, resources=resources, priority=priority,
+            )
+        )  # fmt: skip
+
+    def taught(self, run: Run, teaching: dict[Path, Future]) -> Future | None:
         """What a student learns from, once for all students of that teacher that learn from it."""
         file = learns_from(run.spec)
         if file is None:
             return None
-        teacher = run.beside(run.spec.teacher)
-        name = f"given-{teacher.key}-{file}"
-        if name not in teaching:
-            files, on_admitted = read_files(teacher.folder, (file, "SHA256SUMS")), {self.admission.resource: 0}
-            teaching[name] = self.client.submit(given, files, key=name, resources=on_admitted)
-        return teaching[name]
+        path = run.beside(run.spec.teacher).folder / file
+        if path not in teaching:
+            files, on_admitted = read_files(path.parent, (file, "SHA256SUMS")), {self.admission.resource: 0}
+            teaching[path] = self.client.submit(given, files, pure=False, resources=on_admitted)
+        return teaching[path]
 
     def finish(self, future: Future) -> None:
         run = self.pending[future.key]
         try:
             files = future.result()
         except KilledWorker:
-            if self.begun[run.key] < LIVES:
-                future.retry()
-                self.futures.add(future)
+            if self.begun[run.key] < LIVES:  # Dask counts those it waited at as well, and what it learns from
+                future.release()
+                self.hand_out(run, {})
                 return
             self.failed[run.key] = f"{self.begun[run.key]} workers died of it, for want of memory perhaps"
         except Exception as error:
