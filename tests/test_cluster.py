@@ -89,7 +89,12 @@ def test_a_spec_that_fails_fails_alone_and_is_named(client, tmp_path):
     assert Run(ALONE, tmp_path).exists() and not Run(FAILING, tmp_path).exists()
 
 
-def test_a_run_goes_on_elsewhere_when_its_worker_is_killed(client, undisturbed, tmp_path, capsys):
+@pytest.mark.parametrize("patience", [0, 3])  # Dask's: with none, it leaves it to us to hand the run out again
+def test_a_run_goes_on_elsewhere_when_its_worker_is_killed(client, undisturbed, tmp_path, capsys, patience):
+    def be_patient(dask_scheduler):
+        dask_scheduler.allowed_failures = patience
+
+    client.run_on_scheduler(be_patient)
     killed = []
 
     def kill(event):
