@@ -320,6 +320,12 @@ def test_a_list_tells_states_and_time(undisturbed, tmp_path):
     assert lines[5].startswith("2 made, 1 being made, 1 to make, 1 waiting for its teacher; about ")
 
 
+def test_a_lock_that_cannot_be_tried_is_not_taken_for_work(tmp_path):
+    run = Run(ALONE, tmp_path)
+    (tmp_path / ".locks" / run.key).mkdir(parents=True)
+    assert states.state(run, {}) == states.TO_MAKE
+
+
 def test_times_are_of_runs_of_the_same_kind(undisturbed):
     store, costs = undisturbed[0].store, states.Costs(undisturbed[0].store, "cpu")
     seconds = [

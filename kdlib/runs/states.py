@@ -57,8 +57,10 @@ def is_locked(run: Run) -> bool:
     try:
         with FileLock(path, timeout=0):
             return False
-    except (Timeout, OSError):
+    except Timeout:
         return True
+    except OSError:  # a lock that was left in a store that this user may not write to
+        return False
 
 
 class Costs:
