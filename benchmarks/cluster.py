@@ -88,9 +88,8 @@ def grid() -> tuple[dict[str, runs.Run], dict[str, float], int]:
     costs = states.Costs(runs.default_store(), "cuda")
     pending: dict[str, runs.Run] = {}
     with tempfile.TemporaryDirectory() as empty:
-        for chapter, specs in study.CHAPTERS.items():
-            for spec in specs(study.settings(chapter, "paper", seeds=list(range(SEEDS)), device="cpu")):
-                add_pending(runs.Run(spec, Path(empty)), pending)
+        for spec in study.all_specs("paper", seeds=list(range(SEEDS)), device="cpu"):
+            add_pending(runs.Run(spec, Path(empty)), pending)
     seconds = {name: costs.of(run.spec) for name, run in pending.items()}
     unknown = [name for name, cost in seconds.items() if cost is None]
     known = {name: cost for name, cost in seconds.items() if cost is not None}

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -25,15 +24,6 @@ from kdlib import runs, study
 
 ROOT = Path(__file__).resolve().parents[1]
 COSTS = ROOT / "book" / "costs.json"
-
-
-def all_specs(profile: str, **overrides) -> Iterator[runs.Spec]:
-    """Every run of every chapter, and the teachers that they need."""
-    for chapter in study.CHAPTERS:
-        for spec in study.CHAPTERS[chapter](study.settings(chapter, profile, **overrides)):
-            yield spec
-            if teacher := getattr(spec, "teacher", None):
-                yield teacher
 
 
 def resident(process: psutil.Process) -> int:
@@ -78,7 +68,7 @@ def measure_one_epoch(profile: str) -> dict[str, str | float]:
         _, peak = watched(words, store)
         os.environ["KDLIB_RUNS"] = store
         seconds = 0.0
-        kinds = zip(all_specs(profile), all_specs(profile, **short), strict=True)
+        kinds = zip(study.all_specs(profile), study.all_specs(profile, **short), strict=True)
         for whole, tried in {runs.key(whole): (whole, tried) for whole, tried in kinds}.values():
             run = runs.Run(tried)
             epochs = float(run.history["seconds"].sum())

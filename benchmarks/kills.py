@@ -3,6 +3,7 @@
 python benchmarks/kills.py [KILLS OF WORKERS] [OF CLIENTS]
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -10,27 +11,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import psutil
 from timing import HERE, keep
 
-COMMAND = [
-    sys.executable,
-    "-m",
-    "kdlib",
-    "run",
-    "--chapter",
-    "students",
-    "--set",
-    "device=cpu",
-    "--set",
-    "student_epochs=16",
-]
+COMMAND = [sys.executable, "-m", "kdlib", "run", "--chapter", "students"]
+COMMAND += ["--set", "device=cpu", "--set", "teacher_epochs=2", "--set", "student_epochs=4"]
 TIMES = ("metrics.json", "history.csv", "SHA256SUMS")
-PAUSE = (2.0, 20.0)  # seconds between two kills of workers: some while they start, most while they train
-LIFE = (30.0, 90.0)  # seconds of a client that is to be killed
+LIFE = (1.0, 15.0)  # seconds of the processor that a worker may use: some die while they start, most while they train
 
 
 def start(store: Path, *more: str) -> subprocess.Popen:
@@ -38,27 +28,26 @@ def start(store: Path, *more: str) -> subprocess.Popen:
     return subprocess.Popen([*COMMAND, *more], cwd=HERE.parent, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def workers(client: subprocess.Popen) -> list[psutil.Process]:
-    return [
-        child for child in psutil.Process(client.pid).children(recursive=True) if "spawn_main" in str(child.cmdline())
-    ]
+def worn_out(client: subprocess.Popen, lives: dict[int, float]) -> psutil.Process | None:
+    """A worker that has used up its life."""
+    for child in psutil.Process(client.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "spawn_main" in str(child.cmdline()) and sum(child.cpu_times()[:2]) > lives[child.pid]:
+                return child
+    return None
 
 
-def disturbed(store: Path, left: Counter, log: list[str]) -> None:
-    """Make the grid, and kill at random while there is something left to make; `left` is what is still to be killed."""
+def disturbed(store: Path, kills: list[str], log: list[str]) -> None:
+    """Make the grid; whenever a worker's life is over, it or the client is killed, whichever is the next of `kills`."""
     while True:
-        client = start(store, "--workers", "2")
-        end = time.monotonic() + (random.uniform(*LIFE) if left["clients"] else float("inf"))
-        while client.poll() is None and time.monotonic() < end:
-            time.sleep(random.uniform(*PAUSE))
-            if left["workers"] and client.poll() is None and (found := workers(client)):
-                random.choice(found).send_signal(signal.SIGKILL)
-                left["workers"] -= 1
-        if client.poll() is None and left["clients"]:
-            client.kill()
-            left["clients"] -= 1
+        client, lives = start(store, "--workers", "2"), defaultdict(lambda: random.uniform(*LIFE))
+        while client.poll() is None:
+            time.sleep(0.3)
+            worker = worn_out(client, lives) if kills else None
+            if worker:
+                (client if kills.pop() == "client" else worker).send_signal(signal.SIGKILL)
         log.append(client.communicate()[0])
-        print(f"{len(files(store))} files; still to be killed: {dict(left)}", flush=True)
+        print(f"{len(files(store))} files; still to be killed: {dict(Counter(kills))}", flush=True)
         if client.returncode == 0:
             return
 
@@ -70,11 +59,12 @@ def files(store: Path) -> dict[str, bytes]:
 
 if __name__ == "__main__":
     numbers = [int(text) for text in sys.argv[1:]] or [50, 10]
-    left, log, grids = Counter(dict(zip(("workers", "clients"), numbers, strict=True))), [], []
+    kills, log, grids = ["worker"] * numbers[0] + ["client"] * numbers[1], [], []
+    random.shuffle(kills)
     with tempfile.TemporaryDirectory() as folder:
-        while left.total() or not grids:
+        while kills or not grids:
             store = Path(folder, f"disturbed-{len(grids)}")
-            disturbed(store, left, log)
+            disturbed(store, kills, log)
             grids.append(files(store))
         start(Path(folder, "undisturbed")).communicate()
         whole = files(Path(folder, "undisturbed"))

@@ -282,10 +282,12 @@ def killed(r: Results) -> list[str]:
 
 def together(r: Results) -> list[str]:
     """Two local workers against one, on real data."""
+    same = "the same bytes" if r["workers"]["same_bytes"] else "not the same bytes"
     return [
         f"{r.machine('workers')}: {r['workers']['students']} LeNet students of CIFAR-10, "
         f"{r['workers']['epochs']} epochs each, take {r.spread('workers', 'one')} on one worker of one thread and "
-        f"{r.spread('workers', 'two')} on two: {r.ratios('workers', 'one', 'two')} times faster.",
+        f"{r.spread('workers', 'two')} on two: {r.ratios('workers', 'one', 'two')} times faster, and {same} as one "
+        "after another.",
         "",
     ]
 

@@ -50,12 +50,12 @@ slurmd -D >/dev/null 2>&1 & started+=($!)
 until sinfo --noheader --states=idle | grep -q .; do sleep 1; done
 sinfo
 
-"$python" -m distributed.cli.dask_scheduler --host 127.0.0.1 --port "$port" --no-dashboard >"$folder/scheduler.log" 2>&1 &
+"$python" -m dask scheduler --host 127.0.0.1 --port "$port" --no-dashboard >"$folder/scheduler.log" 2>&1 &
 started+=($!)
 workers=()
 for i in 1 2; do
-  workers+=("$(sbatch --parsable --cpus-per-task=1 --time=30 --output="$folder/worker-%j.log" --wrap="exec '$python' -m \
-    distributed.cli.dask_worker tcp://127.0.0.1:$port --nthreads 1 --memory-limit 0 --no-dashboard --lifetime 25m \
+  workers+=("$(sbatch --parsable --cpus-per-task=1 --time=30 --output="$folder/worker-%j.log" --wrap="exec '$python' -m dask \
+    worker tcp://127.0.0.1:$port --nthreads 1 --memory-limit 0 --no-dashboard --lifetime 25m \
     --local-directory '$folder/scratch'")")
 done
 squeue

@@ -7,7 +7,7 @@ import difflib
 import functools
 import math
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from itertools import product
@@ -393,3 +393,12 @@ CHAPTERS: dict[str, Callable[[Settings], list[Spec]]] = {
     "mnist": teachers_and_students,
     "dichotomy": teachers_and_students,
 }
+
+
+def all_specs(profile: str, **overrides: Any) -> Iterator[Spec]:
+    """Every run of every chapter, and the teachers that they need; some come more than once."""
+    for chapter, specs in CHAPTERS.items():
+        for spec in specs(settings(chapter, profile, **overrides)):
+            yield spec
+            if teacher := getattr(spec, "teacher", None):
+                yield teacher

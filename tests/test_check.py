@@ -128,7 +128,7 @@ def test_a_run_of_an_extension_that_is_not_loaded_here_is_checked_all_the_same(s
 
 
 def test_what_killed_processes_leave_is_told_and_what_living_ones_are_at_is_not(store, capsys):
-    for name in ("a-run", "b-run"):
+    for name in ("a-run.1f", "b-run.2e"):
         (store / ".making" / name).mkdir(parents=True)
     (store / ".checkpoints").mkdir(exist_ok=True)
     (store / ".checkpoints" / "c-run.pt").write_bytes(b"")
@@ -138,7 +138,7 @@ def test_what_killed_processes_leave_is_told_and_what_living_ones_are_at_is_not(
         assert main(["check"]) == 0
     lines = capsys.readouterr().out.splitlines()[:-1]
     assert [line.split(" ")[0] for line in lines] == [
-        str(store / name) for name in (".making/a-run", ".checkpoints/c-run.pt", ".passes/d/0.99.tmp")
+        str(store / name) for name in (".making/a-run.1f", ".checkpoints/c-run.pt", ".passes/d/0.99.tmp")
     ]
 
 

@@ -1,15 +1,20 @@
 """Runs on a cluster: the same bytes as one after another, whoever dies, and nothing trained twice."""
 
+import gc
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 from small import AUGMENTED, RANDOM, RECIPE, ROOT, STUDENT, TEACHER
 
@@ -24,18 +29,24 @@ TIMES = ("metrics.json", "history.csv", "SHA256SUMS")  # hold how long it took, 
 ALONE = replace(TEACHER, model="lenet", width=64, augmentations=())
 GRID = [STUDENT, AUGMENTED, replace(STUDENT, reduction="mean"), replace(AUGMENTED, teacher=RANDOM), ALONE]
 FAILING = replace(ALONE, recipe=replace(RECIPE, peak_lr=1e30, clip_norm=None))
-SLOW = replace(TEACHER, recipe=replace(RECIPE, epochs=6))
+SLOW = replace(TEACHER, recipe=replace(RECIPE, epochs=2))
 
 
 def bytes_of(run: Run) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in run.folder.iterdir() if path.name not in TIMES}
 
 
-def until(met, seconds=30):
+def until(met, seconds=120):
     end = time.monotonic() + seconds
     while not met():
         assert time.monotonic() < end, "it took too long"
         time.sleep(0.02)
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +89,12 @@ def test_a_spec_that_fails_fails_alone_and_is_named(client, tmp_path):
     assert Run(ALONE, tmp_path).exists() and not Run(FAILING, tmp_path).exists()
 
 
-def test_a_run_goes_on_elsewhere_when_its_worker_is_killed(client, undisturbed, tmp_path, capsys):
+@pytest.mark.parametrize("patience", [0, 3])  # Dask's: with none, it leaves it to us to hand the run out again
+def test_a_run_goes_on_elsewhere_when_its_worker_is_killed(client, undisturbed, tmp_path, capsys, patience):
+    def be_patient(dask_scheduler):
+        dask_scheduler.allowed_failures = patience
+
+    client.run_on_scheduler(be_patient)
     killed = []
 
     def kill(event):
@@ -114,22 +130,29 @@ def test_teachers_come_first_and_those_that_most_wait_for_before_others(client, 
     asked = {}
     monkeypatch.setattr(client, "submit", lambda *_, key, priority, **__: asked.__setitem__(key, priority))
     monkeypatch.setattr(work.futures, "add", lambda _: None)
-    work.submit(work.ready())
+    work.submit(None)
     assert set(asked) == {runs.key(spec) for spec in (TEACHER, RANDOM, other, ALONE)}
     assert asked[runs.key(TEACHER)] > asked[runs.key(RANDOM)] > asked[runs.key(other)]
 
 
-def test_a_client_that_is_killed_leaves_whole_runs_and_the_next_goes_on(tmp_path):
-    command = [sys.executable, "-m", "kdlib", "run", "--workers", "1", "--chapter", "teachers"]
-    command += ["--set", "teacher_epochs=1", "--set", "augmentations=[none, mixup]", "--set", "device=cpu"]
-    environment = os.environ | {"KDLIB_RUNS": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    first = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-    until(lambda: list(tmp_path.glob("digits-*")), 60)
+def test_a_client_that_is_killed_leaves_whole_runs_and_the_next_goes_on(client, tmp_path, monkeypatch, capsys):
+    words = ["run", "--chapter", "teachers", "--set", "teacher_epochs=1", "--set", "augmentations=[none, mixup]"]
+    words += ["--set", "batch_size=256", "--set", "device=cpu"]
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path))
+    first = subprocess.Popen(
+        [sys.executable, "-m", "kdlib", *words, "--workers", "1"], cwd=ROOT, stdout=subprocess.PIPE
+    )
+    until(lambda: list(tmp_path.glob("digits-*")))
+    its_own = psutil.Process(first.pid).children(recursive=True)
     first.kill()
     first.communicate()
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    assert "teachers: 2 runs" in done.stdout
-    for spec in study.teachers(study.settings("teachers", teacher_epochs=1, augmentations=["none", "mixup"])):
+    assert len(list(tmp_path.glob("digits-*"))) == 1
+    assert psutil.wait_procs(its_own, timeout=120)[1] == []
+    assert cli.main([*words, "--cluster", client.scheduler.address]) == 0
+    assert "teachers: 2 runs" in capsys.readouterr().out
+    for spec in study.teachers(
+        study.settings("teachers", teacher_epochs=1, batch_size=256, augmentations=["none", "mixup"])
+    ):
         Run(spec, tmp_path).check()
 
 
@@ -141,6 +164,56 @@ def test_a_scheduler_that_forgets_is_told_of_in_one_sentence(client, tmp_path, m
     with pytest.raises(RunError, match="the scheduler is gone: the same command goes on"):
         runs.ensure([SLOW], cluster=client, device="cpu", store=tmp_path)
     assert not Run(SLOW, tmp_path).exists()
+
+
+def in_this_process(workers):
+    """A cluster whose scheduler and workers start at once."""
+    return distributed.LocalCluster(
+        n_workers=workers, processes=False, protocol="tcp", threads_per_worker=1, dashboard_address=":0"
+    )
+
+
+def dask_process(words, where):
+    """Dask's command where `kdlib` can't be imported."""
+    command = [sys.executable, "-m", f"distributed.cli.dask_{words[0]}", *words[1:]]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.Popen(command, cwd=where, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_a_worker_without_this_package_is_left_out(undisturbed, tmp_path):
+    with (
+        in_this_process(workers=1) as here,
+        distributed.Client(here) as client,
+        dask_process(["worker", "--no-nanny", "--no-dashboard", here.scheduler_address], tmp_path) as other,
+    ):
+        client.wait_for_workers(2, timeout=120)
+        (made,) = runs.ensure([STUDENT], cluster=client, device="cpu", store=tmp_path / "runs")
+        other.kill()
+    assert bytes_of(made) == bytes_of(undisturbed[0])
+
+
+def test_runs_wait_for_a_worker_that_comes_later(undisturbed, tmp_path, capsys):
+    with (
+        ThreadPoolExecutor() as pool,
+        in_this_process(workers=0) as here,
+        distributed.Client(here) as client,
+    ):
+        made = pool.submit(runs.ensure, [ALONE], cluster=client, device="cpu", store=tmp_path)
+        until(lambda: client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.unrunnable)))
+        here.scale(1)
+        assert bytes_of(made.result(timeout=60)[0]) == bytes_of(undisturbed[len(GRID) - 1])
+    assert "no worker is there yet" in capsys.readouterr().out
+
+
+def test_a_scheduler_without_this_package_is_one_sentence(tmp_path):
+    port = free_port()
+    words = ["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    with dask_process(words, tmp_path) as process, cluster.connected(None, f"tcp://127.0.0.1:{port}") as client:
+        with pytest.raises(
+            RunError, match=r"^the scheduler can't read what a run is \(No module named 'kdlib'\): start"
+        ):
+            runs.ensure([ALONE], cluster=client, device="cpu", store=tmp_path)
+        process.kill()
 
 
 def test_no_scheduler_at_an_address_is_one_sentence(capsys, monkeypatch, tmp_path):
@@ -161,6 +234,81 @@ def test_dask_is_not_imported_unless_asked_for(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+def test_where_another_process_was_first_its_run_stays(undisturbed, tmp_path):
+    run, late = (Run(ALONE, tmp_path) for _ in range(2))
+    killed = tmp_path / ".making" / f"{run.key}.killed"
+    killed.mkdir(parents=True)
+    with make.appearing(late) as behind:
+        cluster.write_files(behind, {"spec.json": b"second"})
+        with make.appearing(run) as aside:
+            cluster.write_files(aside, {"spec.json": b"first"})
+    assert (run.folder / "spec.json").read_bytes() == b"first"
+    assert not any((tmp_path / ".making").iterdir())
+
+
+def test_what_is_told_is_of_ones_own_runs_and_counted_once_a_kind(client, undisturbed, tmp_path, monkeypatch, capsys):
+    store = undisturbed[0].store
+    pending = {run.key: run for run in (Run(replace(ALONE, seed=seed), tmp_path) for seed in range(1, 100))}
+    work = cluster.Work(client, pending, cluster.Admission(["digits"], "auto"))
+    work.heard((0.0, {"refused": "of another commit", "by": "another client"}))
+    assert "refused" not in capsys.readouterr().out
+    asked = []
+    monkeypatch.setattr(states.statistics, "median", lambda times: asked.append(times) or 3600.0)
+    work.costs.learn(
+        *(json.loads((store / runs.key(ALONE) / name).read_text()) for name in ("spec.json", "metrics.json"))
+    )
+    work.tell(next(iter(pending)))
+    assert len(asked) == 1 and "98 left, about 98.0 h" in capsys.readouterr().out
+
+
+class Submitted:
+    """In place of a future: what it was asked for failed, as workers went."""
+
+    def __init__(self, task, *_, key=None, **__):
+        self.task, self.key, self.released = task, key, False
+
+    def result(self):
+        raise distributed.KilledWorker("given-1", None, 3)
+
+    def release(self):
+        self.released = True
+
+
+@pytest.fixture
+def students_of_a_stored_teacher(client, undisturbed, tmp_path, monkeypatch):
+    """Their work, and what was submitted of it and is still held."""
+    teacher = undisturbed[0].beside(TEACHER)
+    cluster.write_files(tmp_path / teacher.key, cluster.read_files(teacher.folder))
+    pending = {run.key: run for run in (Run(replace(AUGMENTED, seed=seed), tmp_path) for seed in (1, 2))}
+    work = cluster.Work(client, pending, cluster.Admission(["digits"], "cpu"))
+    held, work.futures = weakref.WeakSet(), set()
+
+    def submit(*arguments, **named):
+        held.add(future := Submitted(*arguments, **named))
+        return future
+
+    monkeypatch.setattr(client, "submit", submit)
+    work.submit(None)
+    gc.collect()
+    return work, held
+
+
+def test_what_students_learn_from_is_let_go_of_when_they_are_submitted(students_of_a_stored_teacher):
+    work, held = students_of_a_stored_teacher
+    assert len(work.futures) == 2 and set(held) == work.futures
+
+
+def test_a_run_whose_teaching_was_lost_too_often_is_handed_out_anew(students_of_a_stored_teacher):
+    work, _ = students_of_a_stored_teacher
+    lost = work.futures.pop()
+    work.finish(lost)
+    assert lost.released and not work.failed
+    assert {future.key for future in work.futures} == set(work.pending)
+    work.begun[lost.key] = cluster.LIVES
+    work.finish(lost)
+    assert list(work.failed) == [lost.key]
+
+
 def test_a_list_tells_states_and_time(undisturbed, tmp_path):
     store = undisturbed[0].store
     longer = replace(STUDENT, recipe=replace(RECIPE, epochs=3))
@@ -170,6 +318,12 @@ def test_a_list_tells_states_and_time(undisturbed, tmp_path):
     assert lines[2].startswith(f"{runs.key(longer)}: being made by tcp://one, about ")
     assert "to make, about" in lines[3] and "waiting for its teacher, about" in lines[4]
     assert lines[5].startswith("2 made, 1 being made, 1 to make, 1 waiting for its teacher; about ")
+
+
+def test_a_lock_that_cannot_be_tried_is_not_taken_for_work(tmp_path):
+    run = Run(ALONE, tmp_path)
+    (tmp_path / ".locks" / run.key).mkdir(parents=True)
+    assert states.state(run, {}) == states.TO_MAKE
 
 
 def test_times_are_of_runs_of_the_same_kind(undisturbed):

@@ -3,7 +3,6 @@
 import functools
 import json
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -75,7 +74,7 @@ def costs() -> str:
     header = ["Profile", "Networks", "Time", "Memory", "Disk", "Measured"]
     lines = [header, [":---", *["---:"] * 4, ":---"]]
     for profile in study.PROFILES:
-        specs = dict.fromkeys(all_specs(profile))
+        specs = dict.fromkeys(study.all_specs(profile))
         there = runs.stored(specs)
         row = [f"`{profile}`", str(len(specs))]
         if profile in measured:
@@ -97,15 +96,6 @@ def costs() -> str:
 
 
 costs.reads = (COSTS,)
-
-
-def all_specs(profile: str, **overrides: Any) -> Iterable[runs.Spec]:
-    """Every run of every chapter, and the teachers that they need."""
-    for chapter in study.CHAPTERS:
-        for spec in study.CHAPTERS[chapter](study.settings(chapter, profile, **overrides)):
-            yield spec
-            if teacher := getattr(spec, "teacher", None):
-                yield teacher
 
 
 def shown_time(seconds: float) -> str:
@@ -145,7 +135,7 @@ made_again.reads = (AGAIN,)
 @functools.cache
 def published_runs() -> list[Run]:
     """The stored runs of the `paper` profile."""
-    return runs.stored(dict.fromkeys(all_specs("paper")))
+    return runs.stored(dict.fromkeys(study.all_specs("paper")))
 
 
 def datasets() -> str:

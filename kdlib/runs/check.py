@@ -153,7 +153,7 @@ def set_aside(folder: Path) -> Path:
 def left_over(store: Path) -> Iterator[str]:
     """What processes that were killed have left; what a living one is at is none of it."""
     for path in sorted(store.glob(".making/*")):
-        if free(store, path.name):
+        if free(store, path.stem):
             yield f"{path} was being written by a process that was killed: the next to make the run clears it away"
     for path in sorted(store.glob(".checkpoints/*.pt")):
         if free(store, path.stem):

@@ -8,7 +8,6 @@ student is submitted when its teacher is in the store, so that no teacher is tra
 
 import asyncio
 import contextlib
-import functools
 import hashlib
 import io
 import json
@@ -18,13 +17,14 @@ import os
 import platform
 import shutil
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import dask
 import numpy as np
 import torch
-from distributed import Client, Future, KilledWorker, LocalCluster, WorkerPlugin, as_completed, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster, Status, WorkerPlugin, as_completed, get_worker
 from tqdm import tqdm
 
 from kdlib import data
@@ -36,8 +36,10 @@ from kdlib.runs.store import Run, open_store
 Files = dict[str, bytes]  # of a run's folder, by name
 TOPIC = "kdlib"  # of the events by which workers say what they begin, and which of them are refused
 PATIENCE = "20s"  # with a scheduler that does not answer
-ATTEMPTS = 10  # to ask workers while some of them die
+WAITS = 30  # seconds for other workers' answers, where one can't read the question
 LIVES = 10  # workers that may die under one run before it is taken for the cause
+# A teacher's weights are a task of tens of megabytes, which Dask would warn of.
+dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"})
 
 
 @contextlib.contextmanager
@@ -64,7 +66,9 @@ def connected(workers: int | None, address: str | None) -> Iterator[Client]:
     try:
         client = Client(address, timeout=PATIENCE)
     except (OSError, ValueError) as error:
-        raise RunError(f"no scheduler of Dask's answers at {address}: start one by `dask scheduler`") from error
+        raise RunError(
+            f"no scheduler of Dask's answers at {address}: start one by `python -m dask scheduler`"
+        ) from error
     with client:
         yield client
 
@@ -89,16 +93,19 @@ class Admission(WorkerPlugin):
     async def setup(self, worker) -> None:
         try:
             found = await asyncio.to_thread(environment, self.datasets)
-            device_here(worker, self.device)
+            device = device_here(worker, self.device)
             for what, wanted in self.wanted.items():
                 if found[what] != wanted:
                     raise RunError(f"its {what} is {found[what][:16]}, the client's {wanted[:16]}")
         except Exception as error:  # whatever is wrong with it, the others go on
             told = f"worker {worker.address} is refused: {error}"
-            worker.log_event(TOPIC, {"refused": told})
+            worker.log_event(TOPIC, {"refused": told, "by": self.name})
             raise RunError(told) from error
-        gpu = {"GPU": 1} if self.device == "cuda" else {}
+        gpu = {"GPU": 1} if device == "cuda" else {}
+        # The scheduler looks for tasks that nobody could do when a worker starts to run, not when it gets a resource.
+        worker.status = Status.paused
         await worker.set_resources(**{self.resource: 1}, **gpu)
+        worker.status = Status.running
 
 
 def device_here(worker, device: str) -> str:
@@ -156,18 +163,6 @@ def write_files(folder: Path, files: Files) -> None:
         (folder / name).write_bytes(content)
 
 
-def put(run: Run, files: Files) -> None:
-    """A run's folder from its files, by one rename; where another client was first, its run stays."""
-    aside = run.store / ".making" / f"{run.key}.{os.getpid()}"
-    try:
-        write_files(aside, files)
-        os.rename(aside, run.folder)
-    except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        if not run.exists():
-            raise RunError(f"{run.folder} can't be written ({error.strerror})") from error
-
-
 # ---------------------------------------------------------------- on the client
 
 
@@ -183,30 +178,39 @@ def make_on(client: Client, pending: dict[str, Run], device: str) -> None:
     client.subscribe_topic(TOPIC, work.heard)
     try:
         admit(client, admission)
+        if not client.scheduler_info()["workers"]:
+            work.bar.write("no worker is there yet: waiting for one")
         work.go_on()
     finally:
         client.unsubscribe_topic(TOPIC)
         work.bar.close()
     if work.failed:
-        left = f", and {len(work.waiting)} students wait for them" if work.waiting else ""
+        waiting = sum(map(len, work.waiting.values()))
+        left = f", and {waiting} students wait for them" if waiting else ""
         told = "; ".join(f"{name}: {error}" for name, error in work.failed.items())
         raise RunError(f"{len(work.failed)} of {len(pending)} runs could not be made{left}: {told}")
 
 
 def admit(client: Client, admission: Admission) -> None:
     """Ask all workers, those to come included; raises where there are some and none will do."""
-    for _ in range(ATTEMPTS):
-        try:
-            client.register_plugin(admission, name=admission.name)
-            return
-        except OSError:  # a worker went while it was asked: the others may not have answered yet
-            time.sleep(1)
-        except Exception as error:  # of one worker; each tells of itself
+    hint = "start it in this project's folder with the same packages, by `python -m dask"
+    try:
+        client.run_on_scheduler(given, {})  # it reads tasks before it hands them out
+    except Exception as error:
+        raise RunError(f"the scheduler can't read what a run is ({error}): {hint} scheduler`") from error
+    try:
+        client.register_plugin(admission, name=admission.name)
+    except OSError:  # a worker went while it was asked: all others were asked as well
+        return
+    except Exception as error:  # of one worker
+        for _ in range(WAITS):
             workers = client.scheduler_info(n_workers=-1)["workers"].values()
             if any(admission.resource in worker["resources"] for worker in workers):
                 return
-            raise error if isinstance(error, RunError) else RunError(f"no worker can make runs: {error}") from error
-    raise RunError("workers go as soon as they are there: see their logs")
+            if isinstance(error, RunError):  # all have answered, each for itself
+                raise
+            time.sleep(1)
+        raise RunError(f"no worker can read what a run is ({error}): {hint} worker`") from error
 
 
 class Work:
@@ -214,61 +218,60 @@ class Work:
 
     def __init__(self, client: Client, pending: dict[str, Run], admission: Admission):
         self.client, self.pending, self.admission = client, pending, admission
-        self.waiting = dict(pending)
+        self.waiting: dict[str | None, list[Run]] = defaultdict(list)  # by the key of the teacher, None for nobody
+        for run in pending.values():
+            teacher = key(run.spec.teacher) if learns_from(run.spec) else None
+            self.waiting[teacher if teacher in pending else None].append(run)
         self.failed: dict[str, str] = {}
         self.begun: Counter[str] = Counter()
-        self.heirs = Counter(key(run.spec.teacher) for run in pending.values() if learns_from(run.spec))
         self.costs = Costs(next(iter(pending.values())).store, admission.device)
         self.left = {name: size(canonical(run.spec)) for name, run in pending.items()}
-        self.teaching: dict[str, Future] = {}
         self.futures = as_completed()
         self.bar = tqdm(total=len(pending), unit="run", disable=None)
         self.running: set[str] = set()
         self.told, self.text = -math.inf, ""
 
     def go_on(self) -> None:
-        self.submit(self.ready())
+        self.submit(None)
         for future in self.futures:
             self.finish(future)
 
-    def ready(self) -> list[Run]:
-        """Those that wait for nobody any more."""
-        there = functools.cache(lambda teacher: Run(teacher, next(iter(self.pending.values())).store).exists())
-        return [run for run in self.waiting.values() if not learns_from(run.spec) or there(run.spec.teacher)]
+    def submit(self, teacher: str | None) -> None:
+        """Those that wait for this teacher."""
+        teaching: dict[Path, Future] = {}  # the scheduler keeps it while there are students that need it
+        for run in self.waiting.pop(teacher, ()):
+            self.hand_out(run, teaching)
 
-    def submit(self, ready: list[Run]) -> None:
+    def hand_out(self, run: Run, teaching: dict[Path, Future]) -> None:
         """Teachers come first, those that most runs wait for before others."""
         resources = {self.admission.resource: 1} | ({"GPU": 1} if self.admission.device == "cuda" else {})
-        for run in ready:
-            priority = self.heirs[run.key] + (0 if hasattr(run.spec, "teacher") else 1)
-            self.futures.add(
-                self.client.submit(
-                    make_there, run.key, canonical(run.spec), self.admission.device, self.taught(run), key=run.key,
-                    resources=resources, priority=priority,
-                )
-            )  # fmt: skip
-            del self.waiting[run.key]
+        priority = len(self.waiting.get(run.key, ())) + (0 if hasattr(run.spec, "teacher") else 1)
+        self.futures.add(
+            self.client.submit(
+                make_there, run.key, canonical(run.spec), self.admission.device, self.taught(run, teaching),
+                key=run.key, resources=resources, priority=priority,
+            )
+        )  # fmt: skip
 
-    def taught(self, run: Run) -> Future | None:
+    def taught(self, run: Run, teaching: dict[Path, Future]) -> Future | None:
         """What a student learns from, once for all students of that teacher that learn from it."""
         file = learns_from(run.spec)
         if file is None:
             return None
-        teacher = run.beside(run.spec.teacher)
-        name = f"{teacher.key}/{file}"
-        if name not in self.teaching:
-            files = read_files(teacher.folder, (file, "SHA256SUMS"))
-            self.teaching[name] = self.client.submit(given, files, key=f"given-{teacher.key}-{file}")
-        return self.teaching[name]
+        path = run.beside(run.spec.teacher).folder / file
+        if path not in teaching:
+            files, on_admitted = read_files(path.parent, (file, "SHA256SUMS")), {self.admission.resource: 0}
+            teaching[path] = self.client.submit(given, files, pure=False, resources=on_admitted)
+        return teaching[path]
 
     def finish(self, future: Future) -> None:
         run = self.pending[future.key]
         try:
             files = future.result()
         except KilledWorker:
-            if self.begun[run.key] < LIVES:
-                future.retry()
-                self.futures.add(future)
+            if self.begun[run.key] < LIVES:  # Dask counts those it waited at as well, and what it learns from
+                future.release()
+                self.hand_out(run, {})
                 return
             self.failed[run.key] = f"{self.begun[run.key]} workers died of it, for want of memory perhaps"
         except Exception as error:
@@ -276,10 +279,10 @@ class Work:
                 raise RunError("the scheduler is gone: the same command goes on with what is left") from error
             self.failed[run.key] = str(error)
         else:
-            put(run, files)
+            with make.appearing(run) as aside:
+                write_files(aside, files)
             self.costs.learn(*(json.loads(files[name]) for name in ("spec.json", "metrics.json")))
-            if self.heirs[run.key]:
-                self.submit(self.ready())
+            self.submit(run.key)
         future.release()
         self.tell(run.key)
 
@@ -288,7 +291,8 @@ class Work:
         del self.left[name]
         self.bar.update()
         if not self.left or time.monotonic() > self.told + 1:  # seconds
-            left = in_words(list(map(self.costs.of_size, self.left.values())), len(self.running) + 1)
+            costs = {of: self.costs.of_size(of) for of in set(self.left.values())}
+            left = in_words([costs[of] for of in self.left.values()], len(self.running) + 1)
             self.told, self.text = time.monotonic(), f"; {len(self.running)} running, {len(self.left)} left, {left}"
             self.bar.set_postfix_str(self.text[2:])
         if self.bar.disable:
@@ -298,9 +302,9 @@ class Work:
     def heard(self, event: tuple[float, dict]) -> None:
         """What a worker says of itself, in a thread of the client's."""
         _, said = event
-        if "refused" in said:
+        if said.get("by") == self.admission.name:
             self.bar.write(said["refused"])
-        elif said["key"] in self.pending:
+        elif said.get("key") in self.pending:
             self.begun[said["key"]] += 1
             self.running.add(said["key"])
             if self.begun[said["key"]] > 1:
@@ -309,5 +313,5 @@ class Work:
 
 def at_work(client: Client) -> dict[str, str]:
     """The worker at each task that is being done."""
-    doing = client.run(lambda dask_worker: [task.key for task in dask_worker.state.executing])
+    doing = client.run(lambda dask_worker: [task.key for task in dask_worker.state.executing], on_error="ignore")
     return {name: worker for worker, names in doing.items() for name in names}

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -207,26 +208,32 @@ def make_run(run: Run, device: str) -> None:
             (aside / WEIGHTS).write_bytes(safetensors.torch.save(weights))
         scores["provenance"] = provenance(spec, dataset, device, time.monotonic() - started)
         write_json(aside / "metrics.json", scores)
+        write_sums(aside)
     checkpoint.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def appearing(run: Run) -> Iterator[Path]:
-    """A folder for a run's files, which becomes the run by one rename; after a fault nothing of it is left."""
-    aside = run.store / ".making" / run.key
-    shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed: this one holds the lock
+    """A folder for a run's files, which becomes the run by one rename; after a fault nothing of it is left.
+
+    A cluster's client holds no lock: where somebody was first, that run stays.
+    """
+    making = run.store / ".making"
+    aside = making / f"{run.key}.{uuid.uuid4().hex[:8]}" / run.key
     try:
         aside.mkdir(parents=True)
         yield aside
-        write_sums(aside)
         os.rename(aside, run.folder)
+        for left in making.glob(f"{run.key}.*"):  # by processes that were killed
+            shutil.rmtree(left, ignore_errors=True)
     except OSError as error:
-        raise RunError(
-            f"{run.key} can't be kept in {run.store} ({reason(error)}): make room there, or set KDLIB_RUNS to another "
-            f"folder"
-        ) from error
+        if not run.exists():
+            raise RunError(
+                f"{run.key} can't be kept in {run.store} ({reason(error)}): make room there, or set KDLIB_RUNS to "
+                f"another folder"
+            ) from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(aside.parent, ignore_errors=True)
 
 
 def training_set(split: data.Split, dataset: data.Dataset, device: str) -> TrainingSet:

@@ -57,31 +57,36 @@ def is_locked(run: Run) -> bool:
     try:
         with FileLock(path, timeout=0):
             return False
-    except (Timeout, OSError):
+    except Timeout:
         return True
+    except OSError:  # a lock that was left in a store that this user may not write to
+        return False
 
 
 class Costs:
     """Seconds that runs should take: the median of an epoch of those of their kind, on that kind of device."""
 
     def __init__(self, store: Path, device: str):
-        self.on_cpu, self.of_epoch = device == "cpu", defaultdict(list)
+        self.of_epoch: dict[tuple[tuple, bool], list[float]] = defaultdict(list)
         for path in store.glob("*/spec.json"):
             with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # a damaged run tells nothing
                 scores = path.with_name("metrics.json").read_text(encoding="utf-8")
                 self.learn(json.loads(path.read_text(encoding="utf-8")), json.loads(scores))
+        self.on_cpu = device == "cpu"
 
     def learn(self, spec: dict, scores: dict) -> None:
-        """Take a finished run into account, given as its files have it."""
+        """Take a finished run into account, given as its files have it: the next are made where it was."""
         of, epochs = size(spec)
         made = scores.get("provenance")
-        if epochs and made and made["device"].endswith("CPU") == self.on_cpu:
-            self.of_epoch[of].append(made["seconds"] / epochs)
+        if epochs and made:
+            self.on_cpu = made["device"].endswith("CPU")
+            self.of_epoch[of, self.on_cpu].append(made["seconds"] / epochs)
 
     def of_size(self, of: tuple[tuple, int]) -> float | None:
         """Seconds of a whole run, None where none of its kind is known; nothing of a network without training."""
         kind, epochs = of
-        return statistics.median(self.of_epoch[kind]) * epochs if kind in self.of_epoch else None if epochs else 0.0
+        known = self.of_epoch.get((kind, self.on_cpu))
+        return statistics.median(known) * epochs if known else None if epochs else 0.0
 
     def of(self, spec: Spec) -> float | None:
         return self.of_size(size(canonical(spec)))
