@@ -18,6 +18,7 @@ from kdlib.models import FULL_WIDTH
 from kdlib.report.markdown import (
     LEFT,
     MISSING,
+    NO_BREAK,
     RIGHT,
     SPREAD,
     Markdown,
@@ -153,7 +154,7 @@ def _pivoted(frame: pd.DataFrame, caption: str, name: str, across, cell: Callabl
             line.append(cell(row, row.digits) if row else MISSING)
             if differing:
                 line.append(number(row.difference, row.digits, "+") if row else MISSING)
-        line += [" / ".join(dict.fromkeys(map(count, found))), links_once(rows["runs"])]
+        line += [counts(found), links_once(rows["runs"])]
         lines.append(line)
     numbers = [SPREAD, *[RIGHT] * differing] * len(columns)
     align = [*[LEFT] * len(labels), *[RIGHT] * with_paper, *numbers, RIGHT, RIGHT]
@@ -223,10 +224,15 @@ def below_differences(found: Iterable) -> str:
     return " ".join(told)
 
 
-def count(found) -> str:
-    """How many teachers' seeds there are, and students of each."""
-    students = getattr(found, "students", 0) or len(getattr(found, "seeds", ())) // max(found.n, 1)
-    return f"{found.n} × {students}" if students > 1 else f"{found.n or MISSING}"
+def counts(found: Iterable) -> str:
+    """How many teachers' seeds the numbers of a row have, and students of each; each count once."""
+    told = dict.fromkeys(_count(one) for one in found if one.n)
+    return f"{NO_BREAK}/{NO_BREAK}".join(told) or MISSING
+
+
+def _count(found) -> str:
+    students = getattr(found, "students", 0) or len(getattr(found, "seeds", ())) // found.n
+    return f"{found.n}{NO_BREAK}×{NO_BREAK}{students}" if students > 1 else f"{found.n}"
 
 
 def _as_csv(frame: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from kdlib.report.editions import Edition, sizes
 from kdlib.report.markdown import LEFT, RIGHT, SPREAD, Markdown, links_once, number, numbered
-from kdlib.report.tables import below_differences, count, difference
+from kdlib.report.tables import below_differences, counts, difference
 from kdlib.results import claims, names
 from kdlib.results.claims import NOT_RUN, Finding, Judgement
 
@@ -32,7 +32,7 @@ def table(judgements: Sequence[Judgement], name: str = "tab-verdicts") -> Markdo
             f"{claim.statement} [{claim.source}]({claim.page}.ipynb)<br>*{primary.title}*",
             number(primary.printed(), sign="+"),
             *shown,
-            " / ".join(dict.fromkeys(count(case.primary) for case in own.values())),
+            counts(case.primary for case in own.values()),
         ])  # fmt: skip
     sets = names.listing(dict.fromkeys(case.test_set for case in judgements if case.test_set))
     caption = f"The paper's claims, and whether they hold{f', judged on {sets}' if sets else ''}."
@@ -52,7 +52,7 @@ def effects(judgements: Sequence[Judgement], claim: int) -> Markdown:
         found = [case.findings[i] for case in shown.values()]
         lines.append([
             effect.title, expectation(effect), number(effect.printed(), sign="+"), *map(effect_cell, found),
-            " / ".join(dict.fromkeys(map(count, found))),
+            counts(found),
             links_once(one.runs for one in found),
         ])  # fmt: skip
     align = [LEFT, LEFT, RIGHT, *[SPREAD] * len(shown), RIGHT, RIGHT]
@@ -62,10 +62,15 @@ def effects(judgements: Sequence[Judgement], claim: int) -> Markdown:
 
 
 def columns(judgements: Iterable[Judgement]) -> list[tuple[str, str]]:
-    """Form of the loss and budget of each column: those of the claims on students."""
-    found = dict.fromkeys((case.loss, case.budget) for case in judgements if case.claim.of_students)
-    run = {(case.loss, case.budget) for case in judgements if case.claim.of_students and case.verdict != NOT_RUN}
-    return [at for at in found if at in run] or list(found)
+    """Form of the loss and budget of each column: those that there are students of, or all."""
+    of_students = [case for case in judgements if case.claim.of_students]
+    run = {
+        (case.loss, case.budget)
+        for case in of_students
+        if any(found.effect.of_students and found.says != NOT_RUN for found in case.findings)
+    }
+    every = dict.fromkeys((case.loss, case.budget) for case in of_students)
+    return [at for at in every if at in run] or list(every)
 
 
 def by_claim(judgements: Iterable[Judgement]) -> dict[claims.Claim, dict[tuple[str, str], Judgement]]:

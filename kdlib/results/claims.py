@@ -113,6 +113,10 @@ class Effect:
     def columns(self) -> tuple[Column, ...]:
         return self.ranked or tuple(dict.fromkeys(column for _, _, column in self.terms))
 
+    @property
+    def of_students(self) -> bool:
+        return any(column.network != "teacher" for column in self.columns)
+
     def printed(self) -> float | None:
         """The same number of the paper's printed values; None where it prints none."""
         if any(column.table is None for column in self.columns):
@@ -203,7 +207,7 @@ class Claim:
 
     @property
     def of_students(self) -> bool:
-        return any(column.network != "teacher" for effect in self.effects for column in effect.columns)
+        return any(effect.of_students for effect in self.effects)
 
 
 def declare() -> tuple[Claim, ...]:
