@@ -360,7 +360,8 @@ def test_a_report_is_made_without_a_home_and_under_another_locale(project):
         project / "notebooks" / "01_first.ipynb", "from pathlib import Path\nprint(Path('ö').write_text('ß'))"
     )
     code = (
-        "import sys; from pathlib import Path; from kdlib import __main__ as cli, study; from kdlib.report import press\n"
+        "import sys; from pathlib import Path; from kdlib import __main__ as cli, study\n"
+        "from kdlib.report import press\n"
         f"press.ROOT = Path({str(project)!r}); study.CHAPTERS = dict.fromkeys(('first', 'second'), lambda s: []);"
         "sys.exit(cli.main(['report']))"
     )

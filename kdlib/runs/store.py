@@ -160,15 +160,15 @@ def unusable(path: Path, finding: str) -> RunError:
 # ---------------------------------------------------------------- runs
 
 
-def find(name: str) -> "Run":
+def find(name: str, store: Path | None = None) -> "Run":
     """The stored run whose key is `name`."""
-    store = default_store()
+    store = store or default_store()
     path = store / name / "spec.json"
     if not path.is_file():
         raise RunError(f"there is no run {name!r} in {store}: its folders are named by the keys of the runs")
     content = content_of(path)
     try:
-        run = Run(from_canonical(json.loads(content)))
+        run = Run(from_canonical(json.loads(content)), store)
     except UNREADABLE as error:
         raise RunError(f"{path} can't be used ({error}): restore it") from error
     if run.key != name:
