@@ -52,7 +52,7 @@ class Report:
     """What was found in a store."""
 
     runs: int = 0
-    faults: dict[Path, RunError] = field(default_factory=dict)  # by the run's folder
+    faults: dict[Path, list[RunError]] = field(default_factory=dict)  # by the run's folder
     sealed: list[Path] = field(default_factory=list)
     set_aside: list[Path] = field(default_factory=list)
     left_over: list[str] = field(default_factory=list)
@@ -70,14 +70,16 @@ def walk(store: Path, *, seal: bool = False, repair: bool = False) -> Report:
         report.runs += 1
         unsealed = seal and not os.path.lexists(folder / SUMS)
         try:
-            check_run(folder, sums_now(folder) if unsealed else read_sums(folder))
-            if unsealed:
-                write_sums(folder)
-                report.sealed.append(folder)
+            faults = faults_of(folder, sums_now(folder) if unsealed else read_sums(folder))
         except RunError as fault:
-            report.faults[folder] = fault
+            faults = [fault]
+        if faults:
+            report.faults[folder] = faults
             if repair and os.path.lexists(folder / SUMS):
                 report.set_aside.append(set_aside(folder))
+        elif unsealed:
+            write_sums(folder)
+            report.sealed.append(folder)
     report.left_over = list(left_over(store))
     return report
 
@@ -86,15 +88,34 @@ def sums_now(folder: Path) -> dict[str, str]:
     return {path.name: sha256(content_of(path)) for path in folder.iterdir()}
 
 
-def check_run(folder: Path, sums: dict[str, str]) -> None:
-    """Raise `RunError` where a run is not whole. Its augmentations, networks and losses need not be known here."""
-    present = {path.name: whole(path, sums) for path in sorted(folder.iterdir()) if path.name != SUMS}
+def faults_of(folder: Path, sums: dict[str, str]) -> list[RunError]:
+    """Every file of a run that is not what was written or is missing; where all are, what they say that can't be."""
+    present, faults = {}, []
+    needed = {*FILES, *sums} - {LATENT, TRAIN_LOGITS, WEIGHTS}  # these three may be missing
+    for name in sorted({path.name for path in folder.iterdir()} - {SUMS} | needed):
+        try:
+            present[name] = whole(folder / name, sums)
+        except RunError as fault:
+            faults.append(fault)
+    if not faults:
+        try:
+            check_content(folder, present)
+        except RunError as fault:
+            faults.append(fault)
+    return faults
+
+
+def check_content(folder: Path, present: dict[str, bytes]) -> None:
+    """Raise `RunError` where the files of a run contradict each other. Its augmentations, networks and losses need not
+    be known here."""
 
     def reading(name, read):
+        if name not in present:
+            raise unusable(folder / name, "it is missing")
         try:
-            return read(present[name] if name in present else whole(folder / name, sums))
+            return read(present[name])
         except UNREADABLE as error:
-            raise error if isinstance(error, RunError) else unusable(folder / name, reason(error)) from error
+            raise unusable(folder / name, reason(error)) from error
 
     spec, scores = (reading(name, json.loads) for name in FILES[:2])
     if not folder.name.endswith(f"-{digest(spec)}"):
