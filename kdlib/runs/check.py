@@ -23,12 +23,10 @@ from kdlib import metrics
 from kdlib.runs.specs import RunError, digest
 from kdlib.runs.store import (
     FILES,
-    LATENT,
+    FOR_SOME,
     PREDICTIONS,
     SUMS,
-    TRAIN_LOGITS,
     UNREADABLE,
-    WEIGHTS,
     content_of,
     locked,
     open_store,
@@ -55,6 +53,7 @@ class Report:
     faults: dict[Path, list[RunError]] = field(default_factory=dict)  # by the run's folder
     sealed: list[Path] = field(default_factory=list)
     set_aside: list[Path] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)  # what a run can do without
     left_over: list[str] = field(default_factory=list)
 
 
@@ -70,7 +69,9 @@ def walk(store: Path, *, seal: bool = False, repair: bool = False) -> Report:
         report.runs += 1
         unsealed = seal and not os.path.lexists(folder / SUMS)
         try:
-            faults = faults_of(folder, sums_now(folder) if unsealed else read_sums(folder))
+            sums = sums_now(folder) if unsealed else read_sums(folder)
+            faults = faults_of(folder, sums)
+            report.absent += absent(folder, sums)
         except RunError as fault:
             faults = [fault]
         if faults:
@@ -91,7 +92,7 @@ def sums_now(folder: Path) -> dict[str, str]:
 def faults_of(folder: Path, sums: dict[str, str]) -> list[RunError]:
     """Every file of a run that is not what was written or is missing; where all are, what they say that can't be."""
     present, faults = {}, []
-    needed = {*FILES, *sums} - {LATENT, TRAIN_LOGITS, WEIGHTS}  # these three may be missing
+    needed = {*FILES, *sums} - {*FOR_SOME}
     for name in sorted({path.name for path in folder.iterdir()} - {SUMS} | needed):
         try:
             present[name] = whole(folder / name, sums)
@@ -103,6 +104,13 @@ def faults_of(folder: Path, sums: dict[str, str]) -> list[RunError]:
         except RunError as fault:
             faults.append(fault)
     return faults
+
+
+def absent(folder: Path, sums: dict[str, str]) -> Iterator[str]:
+    """Files that were written and are not there, as where they are not published."""
+    for name, who in FOR_SOME.items():
+        if name in sums and not os.path.lexists(folder / name):
+            yield f"{folder / name} is not there, which only {who} need: restore it for them"
 
 
 def check_content(folder: Path, present: dict[str, bytes]) -> None:
@@ -123,7 +131,7 @@ def check_content(folder: Path, present: dict[str, bytes]) -> None:
     history = reading("history.csv", lambda content: pd.read_csv(io.BytesIO(content)))
     if len(history) != spec["recipe"]["epochs"] or history.isna().any(axis=None):
         raise unusable(folder / "history.csv", f"it should hold {spec['recipe']['epochs']} whole rows")
-    for name, read in ((LATENT, read_arrays), (TRAIN_LOGITS, read_packed), (WEIGHTS, safetensors.torch.load)):
+    for name, read in zip(FOR_SOME, (read_arrays, read_packed, safetensors.torch.load), strict=True):
         if name in present:
             reading(name, read)
     if spec.get("held_out"):

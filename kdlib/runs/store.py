@@ -49,6 +49,11 @@ LATENT = "latent.npz"
 TRAIN_LOGITS = "train_logits.npy.xz"
 WEIGHTS = "weights.safetensors"
 SUMS = "SHA256SUMS"
+FOR_SOME = {  # files that a run can do without, and who needs them
+    LATENT: "figures and claims on its latent space",
+    TRAIN_LOGITS: "students that learn from it",
+    WEIGHTS: "students that augment their images",
+}
 # What reading a file that is none of ours can raise: JSON, CSV, an archive, and safetensors with their shapes.
 UNREADABLE = (
     OSError, EOFError, ValueError, LookupError, TypeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
@@ -246,26 +251,26 @@ class Run:
     def latent(self) -> dict[str, np.ndarray]:
         """`components` (M, D) of the embeddings of some test images, and their `labels` (M,), as
         `make.principal_components` gives them."""
-        self._expect(LATENT, "figures and claims on its latent space")
+        self._expect(LATENT)
         return self._reading(LATENT, read_arrays)
 
     def train_logits(self) -> np.ndarray:
         """Logits (N, K) on the training images, as every student reads them: float32 of the float16 on disk."""
-        self._expect(TRAIN_LOGITS, "students that learn from it")
+        self._expect(TRAIN_LOGITS)
         return self._reading(TRAIN_LOGITS, read_packed).astype(np.float32, order="C")
 
-    def _expect(self, name: str, who: str) -> None:
+    def _expect(self, name: str) -> None:
         """Raise where a file is missing that only some need."""
         path = self.folder / name
         if not path.exists():
             raise RunError(
-                f"{path} is missing, and {who} need it (not every seed's is published): set KDLIB_RUNS to another "
-                f"folder, and that run is trained there as well"
+                f"{path} is missing, and {FOR_SOME[name]} need it (not every seed's is published): set KDLIB_RUNS to "
+                f"another folder, and that run is trained there as well"
             )
 
     def network(self) -> models.Classifier:
         """The trained network, on the CPU."""
-        self._expect(WEIGHTS, "students that augment their images")
+        self._expect(WEIGHTS)
         return self._reading(WEIGHTS, self._network)
 
     def _network(self, content: bytes) -> models.Classifier:
