@@ -104,9 +104,12 @@ def reason(error: BaseException) -> str:
 
 def write_sums(folder: Path) -> None:
     """The checksums of the files in a run's folder, in the format of coreutils; the key stands in a comment."""
-    lines = [f"# {folder.name}"]
-    lines += [f"{sha256(path.read_bytes())}  {path.name}" for path in sorted(folder.iterdir()) if path.name != SUMS]
-    (folder / SUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    sums = {path.name: sha256(path.read_bytes()) for path in sorted(folder.iterdir()) if path.name != SUMS}
+    (folder / SUMS).write_text(written(folder, sums), encoding="utf-8")
+
+
+def written(folder: Path, sums: dict[str, str]) -> str:
+    return "".join(f"{line}\n" for line in (f"# {folder.name}", *(f"{sums[name]}  {name}" for name in sums)))
 
 
 def read_sums(folder: Path) -> dict[str, str]:
@@ -122,7 +125,10 @@ def read_sums(folder: Path) -> dict[str, str]:
         ) from error
     if text.partition("\n")[0] != f"# {folder.name}":
         raise unusable(folder / SUMS, "it is not this run's")
-    return {name: digest for digest, name in re.findall(r"^([0-9a-f]{64})  (.+)$", text, re.MULTILINE)}
+    sums = {name: digest for digest, name in re.findall(r"^([0-9a-f]{64})  (.+)$", text, re.MULTILINE)}
+    if text != written(folder, sums):
+        raise unusable(folder / SUMS, "it holds more than checksums")
+    return sums
 
 
 def whole(path: Path, sums: dict[str, str]) -> bytes:
