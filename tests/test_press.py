@@ -294,7 +294,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_last_good_report(project, qu
         said = sentence()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    assert "File too large" in said and said.startswith(f"the report can't be kept in {page.parents[3]} (")
+    assert said == KEPT.format(folder=page.parents[3], finding="File too large")
     assert files(page.parents[2]) == before
 
 
@@ -302,6 +302,15 @@ def test_a_log_that_can_not_be_written_is_one_sentence(project, monkeypatch):
     folder = project / "_build" / "report" / "demo"
     (folder / "build.log").mkdir(parents=True)
     assert sentence() == KEPT.format(folder=folder, finding="Is a directory")
+
+
+def test_what_stops_the_builder_without_a_warning_is_named(project, tmp_path):
+    book = tmp_path / "edition" / "making"
+    press.stage(book, tmp_path / "none", [])
+    press.write_config(book, "")
+    (book / "_build").write_text("a file where a folder has to be")
+    with pytest.raises(press.ReportError, match=r"could not be built \(\w*Error: .*_build.*\): see "):
+        press.build_pages(book, strict=True)
 
 
 @pytest.mark.parametrize("shut", [".", "_build", "_build/report/demo"])

@@ -119,7 +119,9 @@ def kept_in(folder: Path) -> Iterator[None]:
     except Timeout as error:
         raise ReportError(f"another process is making the report in {folder}: wait until it has ended") from error
     except (OSError, NotImplementedError) as error:
-        finding = error.args[0][0][-1] if isinstance(error, shutil.Error) else reason(error)  # the first file's
+        finding = reason(error)
+        if isinstance(error, shutil.Error):  # of a whole folder, a list: what the first file's says after its number
+            finding = re.sub(r"^\[Errno \d+\] |: .*$", "", error.args[0][0][-1])
         raise ReportError(
             f"the report can't be kept in {folder} ({finding}): make room there, or use a checkout on a local disk "
             f"that you may write; the last report stays as it was"
@@ -447,7 +449,7 @@ def build_pages(book: Path, *, strict: bool) -> None:
     log.write_text(done.stdout, encoding="utf-8")
     if done.returncode:
         lines = done.stdout.splitlines()
-        first = next((line for line in lines if "WARNING" in line or "ERROR" in line), "no warning is named")
+        first = next((line for line in lines if re.search("WARNING|ERROR|Error", line)), "no warning is named")
         finding = without_colours(first)
         raise ReportError(f"the book could not be built ({finding}): see {log}; the last report stays as it was")
 
