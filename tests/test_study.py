@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdlib import KdlibError, models, runs, study
@@ -280,6 +280,7 @@ def test_every_parameter_has_a_meaning():
     assert all(meta["meaning"] for meta in study.PARAMETERS.values())
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**6), min_size=1, unique=True))
 def test_any_list_of_seeds_is_taken_as_text_or_as_a_list(seeds):
     assert study.settings("students", seeds=seeds).seeds == study.settings("students", seeds=str(seeds)).seeds
