@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import itertools
 import json
 import sys
 from typing import Any
@@ -140,7 +141,7 @@ def choose_training(arguments: argparse.Namespace) -> None:
 def check_store(arguments: argparse.Namespace) -> None:
     store = runs.default_store()
     found = check.walk(store, seal=arguments.seal, repair=arguments.repair)
-    lines = [*found.faults.values(), *found.left_over]
+    lines = [*itertools.chain(*found.faults.values()), *found.absent, *found.left_over]
     lines += [f"{folder} has its SHA256SUMS now" for folder in found.sealed]
     lines += [f"set aside: {folder}" for folder in found.set_aside]
     print(*lines, f"{found.runs} runs in {store}, {found.runs - len(found.faults)} of them whole", sep="\n")

@@ -143,7 +143,13 @@ class CapturedStep:
             self.outputs = step(self.inputs)
 
     def __call__(self, batch: Batch) -> Tensor:
-        for static, tensor in zip(self.inputs.tensors(), batch.tensors(), strict=True):
+        recorded, given = self.inputs.tensors(), batch.tensors()
+        if [(t.shape, t.dtype) for t in recorded] != [(t.shape, t.dtype) for t in given]:  # they would be broadcast
+            raise TrainingError(
+                "an augmentation returns labels of one form for one batch and of another for the next: on a GPU, where "
+                "the first step is recorded, give soft labels (N, K) each time"
+            )
+        for static, tensor in zip(recorded, given, strict=True):
             static.copy_(tensor)
         self.graph.replay()
         return self.outputs

@@ -3,6 +3,8 @@
 One set of parameter names serves the profiles, the notebooks and `python -m kdlib run --set NAME=VALUE`.
 """
 
+import ast
+import contextlib
 import difflib
 import functools
 import math
@@ -247,18 +249,45 @@ def check_sized(model: str, networks: dict[str, dict], profile: str) -> None:
 
 
 def from_notebook(namespace: dict[str, Any], chapter: str) -> Settings:
-    """The settings that a notebook's `parameters` cell, and what papermill put after it, ask for.
+    """The settings that a notebook's `parameters` cell, and what papermill put after it, ask for."""
+    given = given_in(namespace)
+    profile = given.pop("profile", "demo")
+    return settings(chapter, profile, **given)
 
-    papermill accepts a misspelt parameter with a warning only, so every plain value in the notebook's namespace
-    is taken for a parameter here, and one that does not exist is an error.
+
+def without_parameters(namespace: dict[str, Any]) -> None:
+    """Refuse whatever papermill was given for a chapter that takes no parameters."""
+    if given := given_in(namespace):
+        raise ParameterError(f"this chapter takes no parameters, and was given {', '.join(given)}")
+
+
+def given_in(namespace: dict[str, Any]) -> dict[str, Any]:
+    """The parameters that a notebook has so far: every plain value that its cells have named.
+
+    papermill accepts a misspelt parameter with a warning only, so one that does not exist has to be found here.
     """
     plain = str | int | float | bool | list | tuple | dict | None
     if "_parameters" not in namespace:  # cells further down may define what they like, and this one be run again
-        names = (n for n in namespace if not n.startswith("_") and n not in ("In", "Out"))
-        namespace["_parameters"] = [name for name in names if isinstance(namespace[name], plain)]
-    given = {name: namespace[name] for name in namespace["_parameters"]}
-    profile = given.pop("profile", "demo")
-    return settings(chapter, profile, **given)
+        namespace["_parameters"] = [name for name in named_by_cells(namespace) if isinstance(namespace[name], plain)]
+    return {name: namespace[name] for name in namespace["_parameters"]}
+
+
+def named_by_cells(namespace: dict[str, Any]) -> list[str]:
+    """The names in a notebook but for IPython's own and those that the kernel's start-up files have left."""
+    shell = namespace.get("get_ipython", lambda: None)()
+    before = shell.user_ns_hidden if shell else {}
+    again = set()  # a cell may give a name the very object, such as a small number, that it had before
+    for cell in namespace.get("In", ()):
+        with contextlib.suppress(SyntaxError):  # of a cell that failed
+            again |= assigned(cell)
+    names = (name for name in namespace if not name.startswith("_"))
+    return [name for name in names if name in again or namespace[name] is not before.get(name, before)]
+
+
+def assigned(source: str) -> set[str]:
+    """The names that a piece of Python assigns."""
+    nodes = ast.walk(ast.parse(source))
+    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
 # ---------------------------------------------------------------- experiments

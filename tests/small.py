@@ -1,5 +1,7 @@
-"""The smallest runs on digits, shared by tests."""
+"""The smallest runs on digits, and what else several tests share."""
 
+import contextlib
+import os
 import shutil
 from pathlib import Path
 
@@ -29,3 +31,22 @@ def copy_of(made, tmp_path, monkeypatch):
     shutil.copytree(made, tmp_path / "runs")
     monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
+
+
+@contextlib.contextmanager
+def ordinary_user(*folders):
+    """Not root, whom no permission holds back; the folders are this user's."""
+    if os.geteuid():
+        yield
+        return
+    for folder in folders:
+        for path in [folder, *folder.rglob("*")]:
+            os.chown(path, 65534, 65534)
+        for above in folder.parents:
+            if above.stat().st_uid == 0 and str(above).startswith("/tmp/pytest"):
+                above.chmod(above.stat().st_mode | 0o011)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

@@ -93,6 +93,24 @@ def test_a_damaged_run_is_named_and_the_exit_status_tells(store, capsys, which, 
     assert says in named and err == f"kdlib: 1 runs of {store} are not whole: see above\n"
 
 
+def test_every_damaged_file_of_a_run_is_named(store, capsys):
+    (store / KEYS[0] / "metrics.json").write_text("{}")
+    (store / KEYS[0] / "history.csv").unlink()
+    (store / KEYS[0] / "latent.npz").write_bytes(b"")
+    assert main(["check"]) == 2
+    out, err = capsys.readouterr()
+    named = [line.partition(" ")[0] for line in out.splitlines()[:-1]]
+    assert named == [str(store / KEYS[0] / name) for name in ("history.csv", "latent.npz", "metrics.json")]
+    assert err == f"kdlib: 1 runs of {store} are not whole: see above\n"
+
+
+def test_a_file_that_a_run_can_do_without_is_told_of_where_it_is_missing(store, capsys):
+    (store / KEYS[0] / "latent.npz").unlink()
+    assert main(["check"]) == 0
+    told = f"{store / KEYS[0] / 'latent.npz'} is not there, which only figures and claims on its latent space need"
+    assert capsys.readouterr().out.startswith(f"{told}: restore it for them\n4 runs in")
+
+
 def test_a_damaged_run_is_set_aside_as_it_is_and_made_again(store, capsys):
     kept = files(store / KEYS[2])
     (store / KEYS[2] / "metrics.json").write_text("{}")

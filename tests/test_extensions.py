@@ -17,7 +17,7 @@ from kdlib import KdlibError, augment, data, distill, extensions, models, runs, 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "book" / "extend.md").read_text()
 EXAMPLES = re.findall(r"```\{code-block\} python\n:class: example\n(.*?)```", PAGE, re.DOTALL)
-RANDAUGMENT, PERCEPTRON, MATCHED, FASHION = EXAMPLES
+RANDAUGMENT, MIXED, PERCEPTRON, MATCHED, FASHION = EXAMPLES
 TINY = {"seeds": "[0]", "teacher_epochs": "1", "student_epochs": "1", "device": "cpu"}
 
 
@@ -126,6 +126,21 @@ def test_randaugment_changes_each_image_in_its_own_way_and_only_as_the_generator
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert len({image.numpy().tobytes() for image in first}) > 8
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_torchvisions_cutmix_is_trained_with_as_only_the_generator_says(extension, tmp_path):
+    extension(MIXED)
+    study.settings("teachers", augmentations=["their_cutmix"])
+    mix, images, labels = augment.AFTER_NORMALISING["their_cutmix"], torch.rand(16, 3, 32, 32), torch.arange(16) % 10
+    state = torch.get_rng_state()
+    (first, shares), (again, _) = (mix(images, labels, torch.Generator().manual_seed(1)) for _ in range(2))
+    assert torch.equal(first, again) and not torch.equal(first, images) and torch.equal(torch.get_rng_state(), state)
+    assert torch.allclose(shares.sum(1), torch.ones(16)) and shares.shape == (16, 10)
+    with pytest.raises(augment.AugmentError):
+        study.settings("teachers", augmentations=["their_cutmix+mixup"])
+    recipe = runs.Recipe(1, 256, 0.05, 5e-4, "float32")
+    (made,) = runs.ensure([runs.Supervised("digits", "lenet", 64, recipe, ("their_cutmix",))], store=tmp_path)
+    assert made.history.loss.item() < 3 and "their_cutmix" in made.key
 
 
 def test_matched_logits_are_the_limit_of_high_temperatures(extension):

@@ -148,3 +148,29 @@ def test_a_bad_parameter_fails_with_one_sentence_before_training(name, value, se
     assert done.returncode != 0
     assert f"ParameterError: {sentence}" in done.stderr
     assert not fresh.exists()
+
+
+def test_a_chapter_that_takes_no_parameters_runs_and_refuses_any(store, tmp_path):
+    source, out = ROOT / "notebooks" / "07_paper.ipynb", tmp_path / "out.ipynb"
+    done = papermill(source, out, store, nonsense="1")
+    assert done.returncode != 0
+    assert "ParameterError: this chapter takes no parameters, and was given nonsense" in done.stderr
+    done = papermill(source, out, store)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_start_up_files_of_the_kernel_set_no_parameter(store, tmp_path, monkeypatch):
+    start_up = tmp_path / "ipython" / "profile_default" / "startup"
+    start_up.mkdir(parents=True)
+    (start_up / "00.py").write_text("seeds = [7]\ncolour = 3\nbatch_size = 64\n")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    cells = [
+        nbformat.v4.new_code_cell("profile = 'demo'\nbatch_size = None", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell("from kdlib import study\ns = study.from_notebook(globals(), 'teachers')"),
+        nbformat.v4.new_code_cell("print(s.seeds, s.batch_size, colour)"),
+    ]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), tmp_path / "in.ipynb")
+    done = papermill(tmp_path / "in.ipynb", tmp_path / "out.ipynb", store, batch_size="64")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert code(read(tmp_path / "out.ipynb"))[-1].outputs[0].text == "(0,) 64 3\n"

@@ -1,6 +1,13 @@
 """From notebooks to pages, with tiny notebooks and a book made for the purpose."""
 
+import contextlib
+import errno
+import fcntl
 import json
+import os
+import resource
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -10,6 +17,7 @@ import nbformat
 import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from small import ordinary_user
 
 from kdlib import __main__ as cli
 from kdlib import runs, study
@@ -275,6 +283,136 @@ def test_what_cells_write_to_stderr_is_for_the_terminal(project, quick, capsys):
     page = press.build_report("demo", ["second"], {})
     assert text_of(page.parents[2] / "02_second.ipynb") == "x\n"
     assert "careful" in capsys.readouterr().err
+
+
+# --- machines unlike ours ---
+
+KEPT = (
+    "the report can't be kept in {folder} ({finding}): make room there, or use a checkout on a local disk that you may "
+)
+KEPT += "write; the last report stays as it was"
+
+
+def sentence(*arguments):
+    """What is told where a report of the project fails."""
+    with pytest.raises(press.ReportError) as fault:
+        press.build_report("demo", *arguments or (None, {}))
+    assert "\n" not in str(fault.value)
+    return str(fault.value)
+
+
+@pytest.mark.parametrize("first", ["a page of the book", "an executed notebook"])
+def test_a_full_disk_is_one_sentence_and_leaves_the_last_good_report(project, quick, first):
+    """A limit on the size of files stands for it, and one is too large."""
+    page = press.build_report("demo", None, {})
+    before = files(page.parents[2])
+    if first == "a page of the book":
+        (project / "book" / "long.md").write_text("long " * 1000)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1500, limit[1]))
+    try:
+        said = sentence()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert said == KEPT.format(folder=page.parents[3], finding="File too large")
+    assert files(page.parents[2]) == before
+
+
+def test_a_log_that_can_not_be_written_is_one_sentence(project, monkeypatch):
+    folder = project / "_build" / "report" / "demo"
+    (folder / "build.log").mkdir(parents=True)
+    assert sentence() == KEPT.format(folder=folder, finding="Is a directory")
+
+
+def test_what_stops_the_builder_without_a_warning_is_named(project, tmp_path):
+    book = tmp_path / "edition" / "making"
+    press.stage(book, tmp_path / "none", [])
+    press.write_config(book, "")
+    (book / "_build").write_text("a file where a folder has to be")
+    with pytest.raises(press.ReportError, match=r"could not be built \(\w*Error: .*_build.*\): see "):
+        press.build_pages(book, strict=True)
+
+
+@pytest.mark.parametrize("shut", [".", "_build", "_build/report/demo"])
+def test_a_checkout_that_can_only_be_read_is_one_sentence(project, monkeypatch, shut):
+    monkeypatch.setattr(press, "SMALL_DATASETS", ())  # no process beside, which another user may not be able to start
+    folder = project / "_build" / "report" / "demo"
+    (project / shut).mkdir(parents=True, exist_ok=True)
+    with ordinary_user(project):
+        (project / shut).chmod(0o555)
+        assert sentence() == KEPT.format(folder=folder, finding="Permission denied")
+
+
+def test_a_page_that_can_not_be_published_is_one_sentence_and_nothing_of_it_is_left(project, quick):
+    (project / "book" / "02_second.ipynb").mkdir()
+    with pytest.raises(press.ReportError) as fault:
+        press.build_report("demo", ["second"], {}, publish=True)
+    assert str(fault.value) == KEPT.format(folder=project / "book", finding="Is a directory")
+    assert not list((project / "book").glob(".*"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks_is_one_sentence(project, quick, monkeypatch, number):
+    def refuse(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with contextlib.suppress(press.ReportError):  # filelock may take another kind of lock where it knows one
+        press.build_report("demo", ["second"], {})
+        assert number == errno.ENOSYS
+        return
+    assert sentence().startswith(KEPT.partition(" (")[0].format(folder=project / "_build" / "report" / "demo"))
+
+
+def test_a_kernel_that_dies_is_one_sentence_and_leaves_the_last_good_report(project, quick):
+    page = press.build_report("demo", ["first"], {})
+    before = files(page.parents[2])
+    write_notebook(project / "notebooks" / "01_first.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    assert sentence(["first"], {}).startswith(
+        "the kernel of notebooks/01_first.ipynb ended (Kernel died): its memory may have run out; the last report stays"
+    )
+    assert files(page.parents[2]) == before
+
+
+def test_a_kernel_that_dies_as_it_starts_is_one_sentence(project, quick, monkeypatch):
+    def start(*arguments, **more):
+        raise RuntimeError("Kernel died before replying to kernel_info")
+
+    monkeypatch.setattr(press.papermill, "execute_notebook", start)
+    assert "ended (Kernel died before replying to kernel_info): its memory may have run out;" in sentence(["first"], {})
+
+
+def test_a_report_is_made_without_a_home_and_under_another_locale(project):
+    """Its text is UTF-8 all the same. No folder can be made within /proc, not even by root."""
+    (project / "book" / "intro.md").write_text("# Größe\n\n{doc}`01_first`, {doc}`02_second`\n", encoding="utf-8")
+    write_notebook(
+        project / "notebooks" / "01_first.ipynb", "from pathlib import Path\nprint(Path('ö').write_text('ß'))"
+    )
+    code = (
+        "import sys; from pathlib import Path; from kdlib import __main__ as cli, study\n"
+        "from kdlib.report import press\n"
+        f"press.ROOT = Path({str(project)!r}); study.CHAPTERS = dict.fromkeys(('first', 'second'), lambda s: []);"
+        "sys.exit(cli.main(['report']))"
+    )
+    unlike = dict.fromkeys(("HOME", "XDG_RUNTIME_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "MPLCONFIGDIR"), "/proc/no")
+    unlike |= {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-X", "utf8=0", "-c", code]
+    given = os.environ | {"PYTHONPATH": str(Path(press.__file__).parents[2])} | unlike
+    done = subprocess.run(command, env=given, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    book = project / "_build" / "report" / "demo" / "book"
+    assert "Größe" in (book / "_build" / "html" / "intro.html").read_text(encoding="utf-8")
+    assert text_of(book / "01_first.ipynb") == "1\n" and (project / "ö").read_text(encoding="utf-8") == "ß"
+
+
+def test_start_up_files_of_the_users_kernels_have_no_part_in_a_report(project, quick, tmp_path, monkeypatch):
+    start_up = tmp_path / "ipython" / "profile_default" / "startup"
+    start_up.mkdir(parents=True)
+    (start_up / "00.py").write_text("print = len")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    page = press.build_report("demo", ["second"], {})
+    assert text_of(page.parents[2] / "02_second.ipynb") == "demo\n"
+    assert os.environ["IPYTHONDIR"] == str(tmp_path / "ipython") and "PYTHONUTF8" not in os.environ
 
 
 # --- this project ---

@@ -56,6 +56,27 @@ def test_what_the_warm_up_changed_is_put_back_before_a_step_is_recorded(cuda):
     assert torch.equal(example.x, torch.ones(4))  # and not the caller's
 
 
+FORMS = {
+    "hard": torch.tensor([1, 2]),
+    "soft": torch.eye(2),
+    "two sources": (torch.tensor([1, 2]), torch.tensor([2, 1]), torch.tensor(0.5)),
+    "a share an image": (torch.tensor([1, 2]), torch.tensor([2, 1]), torch.tensor([0.5, 0.25])),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("recorded", FORMS)
+def test_a_recorded_step_gets_labels_of_one_form_and_refuses_another(cuda, form, recorded):
+    """One of as many classes as images, (N,) in the place of (N, N), would be broadcast without a word."""
+    step = CapturedStep(lambda batch: batch.x.sum(), STATE, Batch(torch.ones(2, 3), FORMS[recorded]))
+    if form != recorded:
+        with pytest.raises(speed.TrainingError, match="give soft labels"):
+            step(Batch(torch.ones(2, 3), FORMS[form]))
+        return
+    step(Batch(torch.zeros(2, 3), FORMS[form]))
+    assert all(map(torch.equal, step.inputs.tensors(), Batch(torch.zeros(2, 3), FORMS[form]).tensors()))
+
+
 @pytest.mark.parametrize("labels", [torch.tensor([1]), (torch.tensor([1]), torch.tensor([2]), torch.tensor(0.5))])
 def test_a_batch_knows_all_its_tensors(labels):
     batch = Batch(torch.zeros(1, 3), labels, torch.tensor([7]), torch.ones(1, 2))

@@ -2,10 +2,11 @@
 
 import dataclasses
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdlib import KdlibError, models, runs, study
@@ -279,6 +280,7 @@ def test_every_parameter_has_a_meaning():
     assert all(meta["meaning"] for meta in study.PARAMETERS.values())
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**6), min_size=1, unique=True))
 def test_any_list_of_seeds_is_taken_as_text_or_as_a_list(seeds):
     assert study.settings("students", seeds=seeds).seeds == study.settings("students", seeds=str(seeds)).seeds
@@ -288,12 +290,40 @@ def test_any_list_of_seeds_is_taken_as_text_or_as_a_list(seeds):
 
 
 def test_a_notebooks_plain_values_are_its_parameters():
-    namespace = {
-        "__name__": "__main__", "_": 1, "_i1": "text", "In": [""], "Out": {}, "study": study, "get_ipython": len,
-        "profile": "cpu", "seeds": [5], "temperature": None, "exit": object(),
-    }  # fmt: skip
+    namespace = {"__name__": "__main__", "_": 1, "_i1": "text", "study": study, "profile": "cpu", "seeds": [5]}
+    namespace |= {"temperature": None, "exit": object()}
     assert study.from_notebook(namespace, "students") == study.settings("students", "cpu", seeds=[5])
     assert study.from_notebook({}, "mnist") == study.settings("mnist")
+
+
+def in_kernel(before: dict, cells: list[str]) -> dict:
+    """The namespace of a kernel whose start-up files have left `before`, after some cells."""
+    shell = SimpleNamespace(user_ns_hidden={})
+    namespace = {"In": ["", *cells], "Out": {}, "get_ipython": lambda: shell, **before}
+    shell.user_ns_hidden |= namespace
+    for cell in cells:
+        exec(cell, namespace)
+    return namespace
+
+
+def test_what_start_up_files_of_a_kernel_name_is_no_parameter():
+    before = {"colour": 3, "seeds": [7], "profile": "cpu", "batch_size": 64}
+    asked = study.from_notebook(in_kernel(before, ["profile: str = 'demo'"]), "students")
+    assert asked == study.settings("students", "demo")
+    same = study.from_notebook(in_kernel(before, ["profile = 'cpu'\nbatch_size: int = 64\nseeds = [7]"]), "students")
+    assert same == study.settings("students", "cpu", batch_size=64, seeds=[7])
+    assert study.from_notebook(in_kernel(before, ["exec('seeds = [8]')"]), "students").seeds == (8,)  # as %%time does
+    with pytest.raises(study.ParameterError, match="'nonsense'"):
+        study.from_notebook(in_kernel(before, ["profile = 'demo'", "nonsense = 1"]), "students")
+
+
+def test_a_chapter_without_parameters_refuses_all_of_them():
+    namespace = in_kernel({"colour": 3}, [])
+    study.without_parameters(namespace)
+    namespace["CLASSES"] = 10
+    study.without_parameters(namespace)  # its cells are run again
+    with pytest.raises(study.ParameterError, match="^this chapter takes no parameters, and was given nonsense, seeds$"):
+        study.without_parameters(in_kernel({"colour": 3}, ["nonsense = 1\nseeds = [0]"]))
 
 
 @pytest.mark.parametrize("value", [2, "2", 2.0, True, None, [2], {"a": 2}])

@@ -620,7 +620,9 @@ def test_a_recorded_step_on_cuda_trains_to_about_the_same_place(digits, taught, 
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_mixed_labels_reach_a_recorded_step_on_cuda(digits):
+@pytest.mark.parametrize("augmentations", [("crop_flip", "cutmix"), ("soft",)])
+def test_mixed_and_soft_labels_reach_a_recorded_step_on_cuda(digits, monkeypatch, augmentations):
+    monkeypatch.setitem(augment.AFTER_NORMALISING, "soft", lambda x, y, draw: (x, F.one_hot(y, 10).float()))
     on_gpu = train.to_device(digits.images, digits.labels, digits.mean, digits.std, "cuda")
-    history = fit(net(), on_gpu, changed(epochs=2), augmentations=("crop_flip", "cutmix"), validation=on_gpu)
+    history = fit(net(), on_gpu, changed(epochs=2), augmentations=augmentations, validation=on_gpu)
     assert np.isfinite(history.loss).all() and history.validation_accuracy.between(0, 1).all()

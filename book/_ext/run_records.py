@@ -2,12 +2,10 @@
 
 A link `[0](run:s0-3fa9c1d2)` names a run by the end of its key and leads to `runs/s0-3fa9c1d2.html`. These pages are
 made from the run store by `templates/` at each build, with the run's own files beside them; `runs/index.html` lists
-them. Runs are looked for in `KDLIB_RUNS` and then in the project's `runs/`. A link to a run that is in neither is a
-warning, an error under `-W`.
+them. Runs are looked for in `KDLIB_RUNS` and then in the project's `runs/`, and their checksums are compared. A link to
+a run that is whole in neither is a warning, an error under `-W`.
 """
 
-import json
-import os
 import pprint
 import shutil
 import sys
@@ -21,7 +19,7 @@ from sphinx.util import logging
 
 PROJECT = next(up for up in Path(__file__).resolve().parents if (up / "kdlib").is_dir())
 TEMPLATES = Path(__file__).parent / "templates"
-FILES = ("spec.json", "metrics.json", "history.csv")
+FILES = ("spec.json", "metrics.json", "history.csv", "SHA256SUMS")
 SPLITS = {
     "test": "Test images", "shifted": "Shifted test images", "human": "KL divergence from and to people's labels",
     "validation": "Training images that were held out",
@@ -42,32 +40,32 @@ def setup(app):
 
 def pages(app) -> Iterator[tuple[str, dict, str]]:
     """What Sphinx writes besides the chapters: name, context and template of each page."""
-    folders = with_teachers(linked_runs(app.env))
-    for mark, folder in folders.items():
+    known = with_teachers(linked_runs(app.env))
+    for mark, run in known.items():
         target = Path(app.outdir, "runs", mark)
         target.mkdir(parents=True, exist_ok=True)
         for name in FILES:
-            shutil.copyfile(folder / name, target / name)
-        yield f"runs/{mark}", record(folder, folders), "run_record.html"
-    if folders:
-        rows = [(mark, at.name, read(at, "metrics.json").get("test", {})) for mark, at in folders.items()]
+            shutil.copyfile(run.folder / name, target / name)
+        yield f"runs/{mark}", record(run, known), "run_record.html"
+    if known:
+        rows = [(mark, run.key, run.metrics.get("test", {})) for mark, run in known.items()]
         yield "runs/index", {"title": "Runs", "runs": rows}, "run_index.html"
 
 
 # ---------------------------------------------------------------- which runs
+# `runs` is imported within functions: it takes seconds, for the sake of PyTorch.
 
 
-def linked_runs(env) -> dict[str, Path]:
-    """The folders of the runs that pages link to, by the ends of their keys."""
-    found: dict[str, Path] = {}
+def linked_runs(env) -> dict:
+    """The runs that pages link to, by the ends of their keys."""
+    found = {}
     for page in sorted(env.found_docs):
         for link in env.get_doctree(page).findall(nodes.reference):
             if "run" not in link["classes"]:
                 continue
             mark = Path(link["refuri"]).stem
-            folder = found.get(mark) or folder_of(mark)
-            if folder:
-                found[mark] = folder
+            if run := found.get(mark) or whole_run(mark):
+                found[mark] = run
             else:
                 looked = " or ".join(map(str, stores()))
                 log.warning("the link run:%s leads nowhere: no whole run in %s has a key with that end: "
@@ -75,48 +73,55 @@ def linked_runs(env) -> dict[str, Path]:
     return found
 
 
-def with_teachers(found: dict[str, Path]) -> dict[str, Path]:
-    """The same with the teachers of the students among them, by key."""
-    from kdlib import runs  # takes seconds, for the sake of PyTorch
+def with_teachers(found: dict) -> dict:
+    """The same with the teachers of the students among them, by the ends of their keys."""
+    from kdlib import runs
 
-    for folder in list(found.values()):
-        teacher = read(folder, "spec.json").get("teacher")
-        if teacher:
-            mark = runs.mark(runs.key(runs.from_canonical(teacher)))
-            at = folder_of(mark)
-            found |= {mark: at} if at else {}
-    return dict(sorted(found.items(), key=lambda pair: pair[1].name))
+    for teacher in [run.spec.teacher for run in found.values() if hasattr(run.spec, "teacher")]:
+        mark = runs.mark(runs.key(teacher))
+        if run := found.get(mark) or whole_run(mark):
+            found[mark] = run
+    return dict(sorted(found.items(), key=lambda pair: pair[1].key))
 
 
 def stores() -> list[Path]:
-    named = [Path(os.environ["KDLIB_RUNS"])] if os.environ.get("KDLIB_RUNS") else []
-    return [*named, PROJECT / "runs"]
+    from kdlib import runs
+
+    return list(dict.fromkeys([runs.default_store(), PROJECT / "runs"]))
 
 
-def folder_of(mark: str) -> Path | None:
-    """The folder of a whole run, or None."""
-    folders = (folder for store in stores() for folder in sorted(store.glob(f"*-{mark}")))
-    return next((folder for folder in folders if all((folder / name).is_file() for name in FILES)), None)
+def whole_run(mark: str):
+    """The run whose key has that end; None where there is none that is whole, and a warning of what is damaged."""
+    from kdlib import runs
 
-
-def read(folder: Path, name: str) -> dict:
-    return json.loads((folder / name).read_text(encoding="utf-8"))
+    faults = []
+    for store in stores():
+        for folder in sorted(store.glob(f"*-{mark}")):
+            try:
+                run = runs.find(folder.name, store)
+                run.check()
+                return run
+            except runs.RunError as fault:
+                faults.append(fault)
+    for fault in faults:
+        log.warning("%s", fault)
+    return None
 
 
 # ---------------------------------------------------------------- what their pages hold
 
 
-def record(folder: Path, known: dict[str, Path]) -> dict:
+def record(run, known: dict) -> dict:
     """What `run_record.html` shows of one run; `known` are the runs that have a page, by the ends of their keys."""
     from kdlib import runs
     from kdlib.results.names import test_set_name
 
-    spec, scores = runs.from_canonical(read(folder, "spec.json")), read(folder, "metrics.json")
-    history, teacher = pd.read_csv(folder / "history.csv"), getattr(spec, "teacher", None)
+    spec, scores, history = run.spec, run.metrics, run.history
+    teacher = getattr(spec, "teacher", None)
     page = runs.mark(runs.key(teacher)) if teacher else None
     return {
-        "title": folder.name,
-        "mark": runs.mark(folder.name),
+        "title": run.key,
+        "mark": runs.mark(run.key),
         "network": network(spec),
         "data": test_set_name(spec.dataset, "test"),
         "seed": spec.seed,
@@ -125,7 +130,7 @@ def record(folder: Path, known: dict[str, Path]) -> dict:
         "scores": [(title, numbers(scores[split])) for split, title in SPLITS.items() if split in scores],
         "provenance": list(scores["provenance"].items()),
         "code": code(spec),
-        "lacks": lacks(spec, folder.parent),
+        "lacks": lacks(run),
         "curves": [curve(history[name], title) for name, title in CURVES.items() if has(history, name)],
         "columns": list(history),
         "epochs": history.to_numpy().tolist(),
@@ -156,12 +161,12 @@ def code(spec) -> str:
     return f"from kdlib.runs import {names}, ensure\n\nensure([\n{made},\n])"
 
 
-def lacks(spec, store: Path) -> str:
+def lacks(run) -> str:
     """What a student is taught by, where the store does not hold it; else nothing."""
     from kdlib import runs
 
-    file = runs.taught_from(spec) if getattr(spec, "teacher", None) else None
-    if file is None or (store / runs.key(spec.teacher) / file).is_file():
+    file = runs.taught_from(run.spec) if hasattr(run.spec, "teacher") else None
+    if file is None or (run.beside(run.spec.teacher).folder / file).is_file():
         return ""
     return {runs.TRAIN_LOGITS: "logits on the training images", runs.WEIGHTS: "weights"}[file]
 

@@ -11,7 +11,6 @@ An edition is a profile with whatever was set beside it. It has a folder of its 
 was, and no report mixes chapters made with different settings.
 """
 
-import ast
 import contextlib
 import hashlib
 import html
@@ -24,6 +23,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -37,12 +37,12 @@ import papermill
 import yaml
 from filelock import FileLock, Timeout
 from jupyter_client.kernelspec import NoSuchKernel
-from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from kdlib import ROOT, KdlibError, runs, study
 from kdlib.runs import Run
 from kdlib.runs.make import SMALL_DATASETS
+from kdlib.runs.store import reason
 
 # papermill warns of parameters as unknown whose annotation it can't read; unknown ones are refused here before.
 logging.getLogger("papermill").setLevel(logging.ERROR)
@@ -94,8 +94,8 @@ def build_report(
             print(f"{chapter.name}: {len(made[chapter.name])} runs in {runs.default_store()}", flush=True)
 
     folder = ROOT / "_build" / "report" / edition_name(profile, overrides)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
+    with kept_in(folder), surroundings():
+        folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=0):
             making = folder / "making"
             missing = stage(making, folder / "book", chosen)
@@ -105,11 +105,43 @@ def build_report(
             # Pages that are still to come are linked to from others: only a whole book can be without a warning.
             build_pages(making, strict=not missing)
             replace(making, folder / "book")
+    if publish:
+        with kept_in(ROOT / "book"):
+            publish_chapters(folder / "book", chosen)
+    return folder / "book" / "_build" / "html" / "index.html"
+
+
+@contextlib.contextmanager
+def kept_in(folder: Path) -> Iterator[None]:
+    """A folder that can't be written or locked is one sentence."""
+    try:
+        yield
     except Timeout as error:
         raise ReportError(f"another process is making the report in {folder}: wait until it has ended") from error
-    if publish:
-        publish_chapters(folder / "book", chosen)
-    return folder / "book" / "_build" / "html" / "index.html"
+    except (OSError, NotImplementedError) as error:
+        finding = reason(error)
+        if isinstance(error, shutil.Error):  # of a whole folder, a list: what the first file's says after its number
+            finding = re.sub(r"^\[Errno \d+\] |: .*$", "", error.args[0][0][-1])
+        raise ReportError(
+            f"the report can't be kept in {folder} ({finding}): make room there, or use a checkout on a local disk "
+            f"that you may write; the last report stays as it was"
+        ) from error
+
+
+@contextlib.contextmanager
+def surroundings() -> Iterator[None]:
+    """What kernels and Sphinx find: text is UTF-8, and their own folders can be written, and hold nothing of a user's.
+
+    Else a home directory that can't be written would stop them, and start-up files would decide about a report.
+    """
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as aside:
+        os.environ |= dict.fromkeys(("JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "MPLCONFIGDIR"), aside) | {"PYTHONUTF8": "1"}
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 # ---------------------------------------------------------------- what is asked for
@@ -140,18 +172,12 @@ def title_of(notebook: nbformat.NotebookNode, otherwise: str) -> str:
 
 def declared(notebook: nbformat.NotebookNode, path: Path) -> frozenset[str]:
     """Names that the `parameters` cell assigns; none where there is no such cell."""
-    names: set[str] = set()
-    for cell in notebook.cells:
-        if cell.cell_type != "code" or "parameters" not in cell.metadata.get("tags", []):
-            continue
-        try:
-            statements = ast.parse(cell.source).body
-        except SyntaxError as error:
-            raise ReportError(f"the parameters cell of {path} is not Python ({error.msg})") from error
-        for statement in statements:
-            targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-            names |= {target.id for target in targets if isinstance(target, ast.Name)}
-    return frozenset(names)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    try:
+        found = [study.assigned(cell.source) for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    except SyntaxError as error:
+        raise ReportError(f"the parameters cell of {path} is not Python ({error.msg})") from error
+    return frozenset().union(*found)
 
 
 def chosen_chapters(found: dict[str, Chapter], names: Iterable[str] | None) -> list[Chapter]:
@@ -380,8 +406,11 @@ def execute_notebook(chapter: Chapter, given: dict[str, Any], target: Path, foot
     except PapermillExecutionError as error:
         fault = f"{error.ename}: {first_line(error.evalue)}"
         raise ReportError(f"{source} failed in its cell [{error.exec_count}] with {fault}; {kept}") from error
-    except (DeadKernelError, NoSuchKernel) as error:
+    except NoSuchKernel as error:
         raise ReportError(f"{source} could not be executed ({first_line(error)}); {kept}") from error
+    except RuntimeError as error:  # nbclient's DeadKernelError, or jupyter_client's where it dies as it starts
+        fault = f"the kernel of {source} ended ({first_line(error)}): its memory may have run out"
+        raise ReportError(f"{fault}; {kept}") from error
     for text in tidied(notebook):
         print(f"{source}: {text.rstrip()}", file=sys.stderr)
     notebook.metadata["papermill"] = {"input_path": source.as_posix(), "parameters": given}
@@ -415,11 +444,12 @@ def build_pages(book: Path, *, strict: bool) -> None:
     start = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(book)]
     flags = ["-W", "-n", "--keep-going"] if strict else []
     log = book.parent / "build.log"
-    with log.open("w", encoding="utf-8") as file:
-        done = subprocess.run([*start, *flags], stdout=file, stderr=subprocess.STDOUT, cwd=ROOT)
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
+    done = subprocess.run([*start, *flags], cwd=ROOT, **piped)
+    log.write_text(done.stdout, encoding="utf-8")
     if done.returncode:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        first = next((line for line in lines if "WARNING" in line or "ERROR" in line), "no warning is named")
+        lines = done.stdout.splitlines()
+        first = next((line for line in lines if re.search("WARNING|ERROR|Error", line)), "no warning is named")
         finding = without_colours(first)
         raise ReportError(f"the book could not be built ({finding}): see {log}; the last report stays as it was")
 
@@ -439,8 +469,11 @@ def publish_chapters(staged: Path, chosen: list[Chapter]) -> None:
     for chapter in chosen:
         target = ROOT / "book" / chapter.source.name
         aside = target.with_name(f".{target.name}.{os.getpid()}")
-        shutil.copyfile(staged / target.name, aside)
-        aside.replace(target)
+        try:
+            shutil.copyfile(staged / target.name, aside)
+            aside.replace(target)
+        finally:
+            aside.unlink(missing_ok=True)
         print(f"published {target.relative_to(ROOT)}", flush=True)
 
 

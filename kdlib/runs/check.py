@@ -23,12 +23,10 @@ from kdlib import metrics
 from kdlib.runs.specs import RunError, digest
 from kdlib.runs.store import (
     FILES,
-    LATENT,
+    FOR_SOME,
     PREDICTIONS,
     SUMS,
-    TRAIN_LOGITS,
     UNREADABLE,
-    WEIGHTS,
     content_of,
     locked,
     open_store,
@@ -52,9 +50,10 @@ class Report:
     """What was found in a store."""
 
     runs: int = 0
-    faults: dict[Path, RunError] = field(default_factory=dict)  # by the run's folder
+    faults: dict[Path, list[RunError]] = field(default_factory=dict)  # by the run's folder
     sealed: list[Path] = field(default_factory=list)
     set_aside: list[Path] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)  # what a run can do without
     left_over: list[str] = field(default_factory=list)
 
 
@@ -70,14 +69,18 @@ def walk(store: Path, *, seal: bool = False, repair: bool = False) -> Report:
         report.runs += 1
         unsealed = seal and not os.path.lexists(folder / SUMS)
         try:
-            check_run(folder, sums_now(folder) if unsealed else read_sums(folder))
-            if unsealed:
-                write_sums(folder)
-                report.sealed.append(folder)
+            sums = sums_now(folder) if unsealed else read_sums(folder)
+            faults = faults_of(folder, sums)
+            report.absent += absent(folder, sums)
         except RunError as fault:
-            report.faults[folder] = fault
+            faults = [fault]
+        if faults:
+            report.faults[folder] = faults
             if repair and os.path.lexists(folder / SUMS):
                 report.set_aside.append(set_aside(folder))
+        elif unsealed:
+            write_sums(folder)
+            report.sealed.append(folder)
     report.left_over = list(left_over(store))
     return report
 
@@ -86,15 +89,41 @@ def sums_now(folder: Path) -> dict[str, str]:
     return {path.name: sha256(content_of(path)) for path in folder.iterdir()}
 
 
-def check_run(folder: Path, sums: dict[str, str]) -> None:
-    """Raise `RunError` where a run is not whole. Its augmentations, networks and losses need not be known here."""
-    present = {path.name: whole(path, sums) for path in sorted(folder.iterdir()) if path.name != SUMS}
+def faults_of(folder: Path, sums: dict[str, str]) -> list[RunError]:
+    """Every file of a run that is not what was written or is missing; where all are, what they say that can't be."""
+    present, faults = {}, []
+    needed = {*FILES, *sums} - {*FOR_SOME}
+    for name in sorted({path.name for path in folder.iterdir()} - {SUMS} | needed):
+        try:
+            present[name] = whole(folder / name, sums)
+        except RunError as fault:
+            faults.append(fault)
+    if not faults:
+        try:
+            check_content(folder, present)
+        except RunError as fault:
+            faults.append(fault)
+    return faults
+
+
+def absent(folder: Path, sums: dict[str, str]) -> Iterator[str]:
+    """Files that were written and are not there, as where they are not published."""
+    for name, who in FOR_SOME.items():
+        if name in sums and not os.path.lexists(folder / name):
+            yield f"{folder / name} is not there, which only {who} need: restore it for them"
+
+
+def check_content(folder: Path, present: dict[str, bytes]) -> None:
+    """Raise `RunError` where the files of a run contradict each other. Its augmentations, networks and losses need not
+    be known here."""
 
     def reading(name, read):
+        if name not in present:
+            raise unusable(folder / name, "it is missing")
         try:
-            return read(present[name] if name in present else whole(folder / name, sums))
+            return read(present[name])
         except UNREADABLE as error:
-            raise error if isinstance(error, RunError) else unusable(folder / name, reason(error)) from error
+            raise unusable(folder / name, reason(error)) from error
 
     spec, scores = (reading(name, json.loads) for name in FILES[:2])
     if not folder.name.endswith(f"-{digest(spec)}"):
@@ -102,7 +131,7 @@ def check_run(folder: Path, sums: dict[str, str]) -> None:
     history = reading("history.csv", lambda content: pd.read_csv(io.BytesIO(content)))
     if len(history) != spec["recipe"]["epochs"] or history.isna().any(axis=None):
         raise unusable(folder / "history.csv", f"it should hold {spec['recipe']['epochs']} whole rows")
-    for name, read in ((LATENT, read_arrays), (TRAIN_LOGITS, read_packed), (WEIGHTS, safetensors.torch.load)):
+    for name, read in zip(FOR_SOME, (read_arrays, read_packed, safetensors.torch.load), strict=True):
         if name in present:
             reading(name, read)
     if spec.get("held_out"):

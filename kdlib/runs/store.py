@@ -49,6 +49,11 @@ LATENT = "latent.npz"
 TRAIN_LOGITS = "train_logits.npy.xz"
 WEIGHTS = "weights.safetensors"
 SUMS = "SHA256SUMS"
+FOR_SOME = {  # files that a run can do without, and who needs them
+    LATENT: "figures and claims on its latent space",
+    TRAIN_LOGITS: "students that learn from it",
+    WEIGHTS: "students that augment their images",
+}
 # What reading a file that is none of ours can raise: JSON, CSV, an archive, and safetensors with their shapes.
 UNREADABLE = (
     OSError, EOFError, ValueError, LookupError, TypeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
@@ -99,9 +104,12 @@ def reason(error: BaseException) -> str:
 
 def write_sums(folder: Path) -> None:
     """The checksums of the files in a run's folder, in the format of coreutils; the key stands in a comment."""
-    lines = [f"# {folder.name}"]
-    lines += [f"{sha256(path.read_bytes())}  {path.name}" for path in sorted(folder.iterdir()) if path.name != SUMS]
-    (folder / SUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    sums = {path.name: sha256(path.read_bytes()) for path in sorted(folder.iterdir()) if path.name != SUMS}
+    (folder / SUMS).write_text(written(folder, sums), encoding="utf-8")
+
+
+def written(folder: Path, sums: dict[str, str]) -> str:
+    return "".join(f"{line}\n" for line in (f"# {folder.name}", *(f"{sums[name]}  {name}" for name in sums)))
 
 
 def read_sums(folder: Path) -> dict[str, str]:
@@ -117,7 +125,10 @@ def read_sums(folder: Path) -> dict[str, str]:
         ) from error
     if text.partition("\n")[0] != f"# {folder.name}":
         raise unusable(folder / SUMS, "it is not this run's")
-    return {name: digest for digest, name in re.findall(r"^([0-9a-f]{64})  (.+)$", text, re.MULTILINE)}
+    sums = {name: digest for digest, name in re.findall(r"^([0-9a-f]{64})  (.+)$", text, re.MULTILINE)}
+    if text != written(folder, sums):
+        raise unusable(folder / SUMS, "it holds more than checksums")
+    return sums
 
 
 def whole(path: Path, sums: dict[str, str]) -> bytes:
@@ -160,15 +171,15 @@ def unusable(path: Path, finding: str) -> RunError:
 # ---------------------------------------------------------------- runs
 
 
-def find(name: str) -> "Run":
+def find(name: str, store: Path | None = None) -> "Run":
     """The stored run whose key is `name`."""
-    store = default_store()
+    store = store or default_store()
     path = store / name / "spec.json"
     if not path.is_file():
         raise RunError(f"there is no run {name!r} in {store}: its folders are named by the keys of the runs")
     content = content_of(path)
     try:
-        run = Run(from_canonical(json.loads(content)))
+        run = Run(from_canonical(json.loads(content)), store)
     except UNREADABLE as error:
         raise RunError(f"{path} can't be used ({error}): restore it") from error
     if run.key != name:
@@ -246,26 +257,26 @@ class Run:
     def latent(self) -> dict[str, np.ndarray]:
         """`components` (M, D) of the embeddings of some test images, and their `labels` (M,), as
         `make.principal_components` gives them."""
-        self._expect(LATENT, "figures and claims on its latent space")
+        self._expect(LATENT)
         return self._reading(LATENT, read_arrays)
 
     def train_logits(self) -> np.ndarray:
         """Logits (N, K) on the training images, as every student reads them: float32 of the float16 on disk."""
-        self._expect(TRAIN_LOGITS, "students that learn from it")
+        self._expect(TRAIN_LOGITS)
         return self._reading(TRAIN_LOGITS, read_packed).astype(np.float32, order="C")
 
-    def _expect(self, name: str, who: str) -> None:
+    def _expect(self, name: str) -> None:
         """Raise where a file is missing that only some need."""
         path = self.folder / name
         if not path.exists():
             raise RunError(
-                f"{path} is missing, and {who} need it (not every seed's is published): set KDLIB_RUNS to another "
-                f"folder, and that run is trained there as well"
+                f"{path} is missing, and {FOR_SOME[name]} need it (not every seed's is published): set KDLIB_RUNS to "
+                f"another folder, and that run is trained there as well"
             )
 
     def network(self) -> models.Classifier:
         """The trained network, on the CPU."""
-        self._expect(WEIGHTS, "students that augment their images")
+        self._expect(WEIGHTS)
         return self._reading(WEIGHTS, self._network)
 
     def _network(self, content: bytes) -> models.Classifier:
