@@ -41,6 +41,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from kdlib import ROOT, KdlibError, runs, study
+from kdlib.report import readme
 from kdlib.runs import Run
 from kdlib.runs.make import SMALL_DATASETS
 
@@ -435,13 +436,16 @@ def replace(making: Path, book: Path) -> None:
 
 
 def publish_chapters(staged: Path, chosen: list[Chapter]) -> None:
-    """Copy executed notebooks into `book/`, each appearing by a rename."""
+    """Copy executed notebooks into `book/`, each appearing by a rename; README.md shows what the front page found."""
     for chapter in chosen:
         target = ROOT / "book" / chapter.source.name
         aside = target.with_name(f".{target.name}.{os.getpid()}")
         shutil.copyfile(staged / target.name, aside)
         aside.replace(target)
         print(f"published {target.relative_to(ROOT)}", flush=True)
+        if chapter.name == "intro":
+            for path, text in readme.pages(ROOT).items():
+                path.write_text(text, encoding="utf-8")
 
 
 def first_line(fault: object) -> str:
