@@ -22,6 +22,19 @@ def test_where_pip_looks_is_where_uv_looks(monkeypatch):
     assert install.uv_settings() == {"UV_DEFAULT_INDEX": "u", "UV_INDEX": "a b", "UV_FIND_LINKS": "/one,/two"}
 
 
+def test_a_python_without_ensurepip_is_one_sentence_and_leaves_no_half_environment(tmp_path, monkeypatch):
+    def create(folder, with_pip):
+        (folder / "bin").mkdir(parents=True)
+        (folder / "bin" / "python").touch()
+        raise subprocess.CalledProcessError(1, "ensurepip")
+
+    monkeypatch.setattr(install.venv, "create", create)
+    monkeypatch.setattr(install, "PYTHON", tmp_path / ".venv" / "bin" / "python")
+    with pytest.raises(SystemExit, match=r"install python3\.\d+-venv first"):
+        install.main()
+    assert not (tmp_path / ".venv").exists()
+
+
 def test_the_command_is_the_module():
     script = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]["kdlib"]
     start = f"from {script.replace(':', ' import ')}; import sys"
