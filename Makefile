@@ -1,5 +1,5 @@
 # make report   the environment, the runs, the notebooks and the book of one edition; prints where the page is
-# make test     the environment and the tests
+# make test     the environment and the tests, two files of them at a time
 # make book     the committed edition, from notebooks that are already executed
 # make pdf      the same as one document; needs Chromium
 # make lab      JupyterLab, installed when first asked for, with the notebooks
@@ -19,7 +19,7 @@ report: $(READY)
 	$(BIN)/python -m kdlib report --profile $(PROFILE) $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 book: $(READY)
 	$(BIN)/jupyter-book build book

@@ -8,6 +8,7 @@ fails, pip does its work. Nothing is written outside of `.venv`, but to the inst
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import venv
@@ -30,10 +31,19 @@ def main() -> None:
     if sys.version_info < (3, 11):  # noqa: UP036 (nothing has asked for the version yet)
         sys.exit(f"Python 3.11 or later is needed: this is {sys.version.split()[0]}")
     if not PYTHON.exists():
-        venv.create(ROOT / ".venv", with_pip=True)
+        make_environment()
     if not by_uv():
         run([*PIP, "install", "--quiet", *WANTED])
     run([PYTHON, "-m", "ipykernel", "install", "--sys-prefix", "--name", "kdlib"], stdout=subprocess.DEVNULL)
+
+
+def make_environment() -> None:
+    try:
+        venv.create(PYTHON.parents[1], with_pip=True)
+    except subprocess.CalledProcessError:  # Debian and Ubuntu have ensurepip in a package of its own
+        shutil.rmtree(PYTHON.parents[1])  # it has a Python already, and would be taken as whole
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        sys.exit(f"{sys.executable} can't make an environment with pip: install python{version}-venv first")
 
 
 def by_uv() -> bool:

@@ -1,4 +1,4 @@
-"""The command line: `python -m kdlib run | report | check | again | paper`."""
+"""The command line, as `kdlib` or `python -m kdlib`."""
 
 import argparse
 import contextlib
@@ -28,46 +28,61 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m kdlib", description=__doc__)
+    top = argparse.ArgumentParser(
+        prog="kdlib",
+        description="What data augmentation does to knowledge distillation: train its networks and report on them.",
+        epilog="To begin with: kdlib report. What a command takes: kdlib COMMAND --help. Trained networks are kept in "
+        "the folder runs, or in the one that the environment variable KDLIB_RUNS names.",
+    )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="make the runs of chapters, without notebooks")
+    run = add_command(commands, "run", "train the networks of chapters, without notebooks or pages")
     run.set_defaults(command=run_chapters)
-    report = commands.add_parser("report", help="make the runs, execute the notebooks and build the book")
+    report = add_command(commands, "report", "train what is missing, execute the notebooks and build the book's pages")
     report.set_defaults(command=make_report)
     for command in (run, report):
-        command.add_argument("--profile", default="demo", help=f"one of {', '.join(study.PROFILES)}")
+        add_profile(command)
+        named = f"{', '.join(study.CHAPTERS)}{' or another notebook by its name' if command is report else ''}"
+        command.add_argument("--chapter", action="append", help=f"{named}; again for more (default: all)")
+        names = ", ".join(name for name in study.PARAMETERS if name != "profile")
         command.add_argument(
-            "--chapter", action="append", help=f"one of {', '.join(study.CHAPTERS)}; again for more; all if not given"
-        )
-        command.add_argument(
-            "--set", action="append", default=[], metavar="NAME=VALUE", help=f"one of {', '.join(study.PARAMETERS)}"
-        )
+            "--set", action="append", default=[], metavar="NAME=VALUE",
+            help=f"a value in place of the profile's, such as --set 'seeds=[0, 1]'; again for more. Names: {names}",
+        )  # fmt: skip
         where = command.add_mutually_exclusive_group()
         where.add_argument(
-            "--workers", type=int, metavar="N", help="make them by N processes here, one a GPU if there are"
+            "--workers", type=int, metavar="N", help="train in N processes here, each on a GPU of its own if any"
         )
-        where.add_argument("--cluster", metavar="ADDRESS", help="make them by the workers of a running Dask scheduler")
-    run.add_argument("--list", action="store_true", help="tell what is made, to make or waiting, and train nothing")
+        where.add_argument("--cluster", metavar="ADDRESS", help="train on the workers of a running Dask scheduler")
+    run.add_argument("--list", action="store_true", help="tell which are there, to train or waiting, and train nothing")
     report.add_argument("--publish", action="store_true", help="then put the executed notebooks into book/")
-    chooser = commands.add_parser("choose", help="choose rate and length of a student's training by held-out images")
+    chooser = add_command(commands, "choose", "choose rate and length of a student's training by held-out images")
     chooser.set_defaults(command=choose_training)
-    chooser.add_argument("--profile", default="demo", help=f"one of {', '.join(study.PROFILES)}")
-    chooser.add_argument("--student", default="lenet")
-    chooser.add_argument("--reduction", default="batchmean")
-    chooser.add_argument("--group", action="append", help=f"one of {', '.join(budgets.LEARNERS)}; all if not given")
-    repeat = commands.add_parser("again", help="train stored runs again, aside, and tell how they differ")
+    add_profile(chooser)
+    chooser.add_argument("--student", default="lenet", help="its network (default: %(default)s)")
+    chooser.add_argument("--reduction", default="batchmean", help="form of its loss (default: %(default)s)")
+    learners = ", ".join(budgets.LEARNERS)
+    chooser.add_argument("--group", action="append", help=f"by teacher: {learners}; again for more (default: all)")
+    repeat = add_command(commands, "again", "train stored runs again, aside, and tell how they differ")
     repeat.set_defaults(command=train_again)
-    repeat.add_argument("key", nargs="+", help="the name of a run's folder")
-    repeat.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:0")
+    repeat.add_argument("key", nargs="+", metavar="RUN", help="the name of its folder in runs")
+    repeat.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:0 (default: %(default)s)")
     repeat.add_argument("--json", action="store_true", help="print a list of JSON objects")
-    checked = commands.add_parser("check", help="tell which stored runs are whole, damaged or left over")
+    checked = add_command(commands, "check", "tell which stored runs are whole, damaged or left over")
     checked.set_defaults(command=check_store)
-    checked.add_argument("--repair", action="store_true", help="set damaged runs aside, so that they are made again")
-    checked.add_argument("--seal", action="store_true", help="write SHA256SUMS where none is and scores are right")
-    table = commands.add_parser("paper", help="print a table as the paper has it")
-    table.add_argument("--table", type=int, required=True)
+    checked.add_argument("--repair", action="store_true", help="set damaged runs aside, so that they are trained again")
+    checked.add_argument("--seal", action="store_true", help="write SHA256SUMS where it lacks and the scores are right")
+    table = add_command(commands, "paper", "print a table as the paper has it")
+    table.add_argument("--table", type=int, required=True, metavar="N", help="its number in the paper")
     table.set_defaults(command=lambda arguments: print(paper.printed_table(arguments.table).to_string()))
     return top
+
+
+def add_command(commands: argparse._SubParsersAction, name: str, meaning: str) -> argparse.ArgumentParser:
+    return commands.add_parser(name, help=meaning, description=f"{meaning[0].upper()}{meaning[1:]}.")
+
+
+def add_profile(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--profile", default="demo", help=f"{', '.join(study.PROFILES)} (default: %(default)s)")
 
 
 def assignments(texts: list[str]) -> dict[str, Any]:

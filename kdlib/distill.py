@@ -87,6 +87,7 @@ def kd_loss(
     `student_logits`, `teacher_logits` (N, K); `labels` as in `cross_entropy`.
     The paper calls `kd_weight` alpha (and gamma), and uses 0.5 with a temperature of 20.
 
+    >>> import torch
     >>> same = torch.tensor([[2.0, 0.0]])
     >>> float(kd_loss(same, same, torch.tensor([0]), temperature=20, kd_weight=1.0))
     0.0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 UNPACK = ROOT.parent / "shared" / "data" / "unpack.py"
@@ -30,7 +31,16 @@ def real_data(tmp_path_factory):
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """The folder of the published edition's pages, built once as its readers build it, but not within the checkout."""
-    copy = tmp_path_factory.mktemp("checkout")
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # a folder of its own within that of the session
+        shared = shared.parent
+    with FileLock(shared / "site.lock"):
+        if not (shared / "site").exists():
+            built_site(tmp_path_factory.mktemp("checkout")).rename(shared / "site")
+    return shared / "site"
+
+
+def built_site(copy):
     for path in ROOT.iterdir():
         if path.name in ("book", "_config.yml"):
             (shutil.copytree if path.is_dir() else shutil.copy)(path, copy / path.name)

@@ -11,7 +11,7 @@ import posixpath
 import re
 import warnings
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -175,6 +175,7 @@ def soup(path: Path) -> BeautifulSoup:
 def broken_links(site: Path) -> list[str]:
     """Links within the book to a file that is not there, or to an anchor that its page does not have."""
     found = []
+    anchors_of = cache(anchors)  # a page of reference is pointed to thousands of times
     for reference in references(site):
         target = urlsplit(reference.target)
         if target.scheme or target.netloc:
@@ -186,7 +187,7 @@ def broken_links(site: Path) -> list[str]:
             found.append(f"{where} leads out of the book")
         elif not path.is_file():
             found.append(f"{where} has no file")
-        elif target.fragment and path.suffix == ".html" and unquote(target.fragment) not in anchors(path):
+        elif target.fragment and path.suffix == ".html" and unquote(target.fragment) not in anchors_of(path):
             found.append(f"{where} has no anchor")
     return found
 

@@ -1,4 +1,4 @@
-"""What somebody meets first: the environment's installer, the command, notebooks from anywhere, `make clean`."""
+"""What somebody meets first: the environment's installer, the command, `make clean`."""
 
 import subprocess
 import sys
@@ -9,11 +9,6 @@ from gates import ROOT
 
 import install
 
-TINY = [
-    "-y",
-    "{seeds: [0], augmentations: [none], teacher_epochs: 1, student_epochs: 1, students: [lenet], device: cpu}",
-]
-
 
 def test_where_pip_looks_is_where_uv_looks(monkeypatch):
     listed = "global.index-url='u'\nuser.extra-index-url='a\\nb'\n:env:.find-links='/one /two'\nglobal.timeout='9'\n"
@@ -22,27 +17,25 @@ def test_where_pip_looks_is_where_uv_looks(monkeypatch):
     assert install.uv_settings() == {"UV_DEFAULT_INDEX": "u", "UV_INDEX": "a b", "UV_FIND_LINKS": "/one,/two"}
 
 
+def test_a_python_without_ensurepip_is_one_sentence_and_leaves_no_half_environment(tmp_path, monkeypatch):
+    def create(folder, with_pip):
+        (folder / "bin").mkdir(parents=True)
+        (folder / "bin" / "python").touch()
+        raise subprocess.CalledProcessError(1, "ensurepip")
+
+    monkeypatch.setattr(install.venv, "create", create)
+    monkeypatch.setattr(install, "PYTHON", tmp_path / ".venv" / "bin" / "python")
+    with pytest.raises(SystemExit, match=r"install python3\.\d+-venv first"):
+        install.main()
+    assert not (tmp_path / ".venv").exists()
+
+
 def test_the_command_is_the_module():
     script = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]["kdlib"]
     start = f"from {script.replace(':', ' import ')}; import sys"
     code = f"{start}; sys.argv[1:] = ['paper', '--table', '3']; sys.exit(main())"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "mnist" in done.stdout
-
-
-def test_a_notebook_executes_from_another_folder(tmp_path):
-    """As whoever has the package installed executes it, here with the tree in the place of an installed package."""
-    notebook, out = ROOT / "notebooks" / "02_students.ipynb", tmp_path / "out.ipynb"
-    command = [sys.executable, "-m", "papermill", str(notebook), str(out), "--no-progress-bar", *TINY]
-    environment = {
-        "PYTHONPATH": str(ROOT),
-        "KDLIB_RUNS": str(tmp_path / "runs"),
-        "PATH": "/usr/bin:/bin",
-        "HOME": str(tmp_path),
-    }
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert sorted((tmp_path / "runs").glob("digits-lenet-*"))
 
 
 def test_make_clean_leaves_runs_and_environment(tmp_path):

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 
 from kdlib import study
 
@@ -106,12 +109,15 @@ def test_code_is_folded(source):
 
 
 def papermill(path: Path, out: Path, store: Path, **parameters: str) -> subprocess.CompletedProcess:
-    """Execute a notebook from the command line, as a reader would."""
+    """Execute a notebook from the command line, as a reader would, from another folder than the project's.
+
+    The tree stands in the place of an installed package.
+    """
     command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(path), str(out)]
     for name, value in parameters.items():
         command += ["-y", f"{name}: {value}"]
     environment = os.environ | {"KDLIB_RUNS": str(store), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    return subprocess.run(command, cwd=out.parent, env=environment, capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture(scope="module")
@@ -142,11 +148,19 @@ def test_a_notebook_runs_with_plain_papermill(source, store, tmp_path):
         ("student_epochs", "-3", "student_epochs is -3: expected a whole number of at least 1"),
     ],
 )
-def test_a_bad_parameter_fails_with_one_sentence_before_training(name, value, sentence, store, tmp_path):
+def test_a_bad_parameter_is_refused_in_the_cell_after_those_that_are_given(name, value, sentence):
+    source = load_notebook_node(str(ROOT / "notebooks" / "02_students.ipynb"))
+    given = parameterize_notebook(source, {name: yaml.safe_load(value)})
+    declared, injected, checked, *_ = code(given)
+    with pytest.raises(study.ParameterError, match=re.escape(sentence)):
+        exec("\n".join(cell.source for cell in (declared, injected, checked)), {})
+
+
+def test_a_bad_parameter_ends_papermill_with_one_sentence_before_training(tmp_path):
     fresh = tmp_path / "runs"
-    done = papermill(ROOT / "notebooks" / "02_students.ipynb", tmp_path / "out.ipynb", fresh, **{name: value})
+    done = papermill(ROOT / "notebooks" / "02_students.ipynb", tmp_path / "out.ipynb", fresh, seeds="false")
     assert done.returncode != 0
-    assert f"ParameterError: {sentence}" in done.stderr
+    assert "ParameterError: seeds is False: expected a list that is not empty, such as [0, 1]\n" in done.stderr
     assert not fresh.exists()
 
 

@@ -278,6 +278,18 @@ def test_publish_puts_executed_notebooks_into_the_book(project, quick):
     assert (project / "book" / "02_second.ipynb").read_bytes() == once
 
 
+def test_publishing_the_front_page_renews_what_the_readme_says(project, quick):
+    (project / "README.md").write_text("# Tiny\n<!-- found -->\nold\n<!-- /found -->\n")
+    with (project / "book" / "_toc.yml").open("a") as toc:
+        toc.write("- file: 00_intro\n")
+    code = "from IPython.display import SVG, Markdown\ndisplay(Markdown('Found.'), SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
+    write_notebook(project / "notebooks" / "00_intro.ipynb", code, "")
+    press.build_report("demo", ["intro", "second"], {}, publish=True)
+    readme = (project / "README.md").read_text()
+    assert "Found.\n\n![](book/found.svg)" in readme and "old" not in readme
+    assert "<svg" in (project / "book" / "found.svg").read_text()
+
+
 def test_what_cells_write_to_stderr_is_for_the_terminal(project, quick, capsys):
     write_notebook(project / "notebooks" / "02_second.ipynb", "import warnings\nwarnings.warn('careful')\nprint('x')")
     page = press.build_report("demo", ["second"], {})

@@ -9,12 +9,13 @@ import pytest
 from fakes import FakeRun, chapter
 
 from kdlib import study
-from kdlib.report import tables
+from kdlib.report import editions, tables
 from kdlib.report.markdown import Markdown, csv_link, interval
 from kdlib.results.contrasts import contrasts
 from kdlib.results.frame import frame
 from kdlib.results.measures import ACCURACY, ECE
 from kdlib.results.paper import beside_paper, levels
+from kdlib.runs import is_taught
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +189,24 @@ def test_sanity_is_loud_where_a_network_is_outside_of_what_is_expected():
         table = tables.sanity(rows, "Sound.", "tab-x")
         assert ("Outside of what is expected" in table) != inside and f"{value:.4f}" in table
         assert ("**0 of 1**" in table) != inside
+
+
+@pytest.mark.parametrize("name", editions.OF_CHAPTER)
+def test_every_network_of_the_demo_edition_that_has_not_learned_is_told(name):
+    for accuracy, inside in ((0.99, "yes"), (0.5, "**0 of 1**")):
+        made = lambda specs: [FakeRun(spec, accuracy, shifted=False) for spec in specs]  # noqa: B023, E731
+        rows = editions.OF_CHAPTER[name](study.settings(name), made)
+        header, lines = cells(table := tables.sanity(rows, "Sound.", "tab-x"))
+        random = (rows["loss"] != "") & ~rows["run"].map(lambda run: is_taught(run.spec))
+        assert len(lines) == sum(~random) and {line[header.index("Inside")] for line in lines} == {inside}
+        assert ("Outside of what is expected" in table) == (accuracy == 0.5)
+
+
+def test_students_that_differ_in_their_own_augmentation_have_lines_that_say_so():
+    rows = frame(chapter("ablation", lambda spec: 0.7, seeds=[0], augmentations=["none", "mixup"]))
+    header, lines = cells(tables.sanity(rows, "Sound.", "tab-x"))
+    assert len(lines) > 4 and len({(line[0], line[1]) for line in lines}) == len(lines)
+    assert any(line[1] == "none (baseline), own images: MixUp" for line in lines)
 
 
 def test_nothing_is_expected_of_narrow_networks_nor_of_students_of_random_teachers(students):

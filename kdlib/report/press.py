@@ -40,6 +40,7 @@ from jupyter_client.kernelspec import NoSuchKernel
 from papermill.exceptions import PapermillExecutionError
 
 from kdlib import ROOT, KdlibError, runs, study
+from kdlib.report import readme
 from kdlib.runs import Run
 from kdlib.runs.make import SMALL_DATASETS
 from kdlib.runs.store import reason
@@ -465,7 +466,7 @@ def replace(making: Path, book: Path) -> None:
 
 
 def publish_chapters(staged: Path, chosen: list[Chapter]) -> None:
-    """Copy executed notebooks into `book/`, each appearing by a rename."""
+    """Copy executed notebooks into `book/`, each appearing by a rename; README.md shows what the front page found."""
     for chapter in chosen:
         target = ROOT / "book" / chapter.source.name
         aside = target.with_name(f".{target.name}.{os.getpid()}")
@@ -475,6 +476,9 @@ def publish_chapters(staged: Path, chosen: list[Chapter]) -> None:
         finally:
             aside.unlink(missing_ok=True)
         print(f"published {target.relative_to(ROOT)}", flush=True)
+        if chapter.name == "intro":
+            for path, text in readme.pages(ROOT).items():
+                path.write_text(text, encoding="utf-8")
 
 
 def first_line(fault: object) -> str:

@@ -1,6 +1,6 @@
 """What README.md says was found: the answer and the figure of the published front page.
 
-`python -m kdlib.report.readme` writes them after the book was published.
+Written whenever the front page is published, or by `python -m kdlib.report.readme`.
 """
 
 import re
