@@ -31,7 +31,7 @@ addEventListener("DOMContentLoaded", () => {{
     heads[column].querySelector("button").click();
     out.clicks.push({{rows: read(), sort: heads.map((head) => head.getAttribute("aria-sort"))}});
   }}
-  const link = document.querySelector("figure .data a");
+  const link = document.querySelector("figcaption a[download]");
   out.link = [link.getAttribute("href"), link.download, link.textContent];
   document.getElementById("out").textContent = JSON.stringify(out);
 }});

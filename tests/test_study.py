@@ -29,6 +29,8 @@ EVERYWHERE = [(profile, chapter) for profile in study.PROFILES for chapter in st
 
 
 def listed(profile, chapter, **overrides):
+    """A chapter's specs under the long budget, unless another is given; what is of the chosen one stands below."""
+    overrides = {"budgets": ["long"]} | overrides
     return study.CHAPTERS[chapter](study.settings(chapter, profile, **overrides))
 
 
