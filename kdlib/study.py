@@ -285,9 +285,11 @@ def named_by_cells(namespace: dict[str, Any]) -> list[str]:
 
 
 def assigned(source: str) -> set[str]:
-    """The names that a piece of Python assigns."""
-    nodes = ast.walk(ast.parse(source))
-    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    """The names that the statements of a piece of Python assign, what they have within not counted."""
+    assignments = [node for node in ast.parse(source).body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    targets = [target for node in assignments for target in getattr(node, "targets", None) or [node.target]]
+    return {node.id for target in targets for node in ast.walk(target)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}  # fmt: skip
 
 
 # ---------------------------------------------------------------- experiments

@@ -137,7 +137,8 @@ def surroundings() -> Iterator[None]:
     """
     before = dict(os.environ)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as aside:
-        os.environ |= dict.fromkeys(("JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "MPLCONFIGDIR"), aside) | {"PYTHONUTF8": "1"}
+        fonts = str(ROOT / "_build" / "matplotlib")  # their list takes long where there are many, and is kept
+        os.environ |= {"JUPYTER_RUNTIME_DIR": aside, "IPYTHONDIR": aside, "MPLCONFIGDIR": fonts, "PYTHONUTF8": "1"}
         try:
             yield
         finally:
@@ -450,7 +451,8 @@ def build_pages(book: Path, *, strict: bool) -> None:
     log.write_text(done.stdout, encoding="utf-8")
     if done.returncode:
         lines = done.stdout.splitlines()
-        first = next((line for line in lines if re.search("WARNING|ERROR|Error", line)), "no warning is named")
+        named = re.compile(r"WARNING|ERROR|^[\w.]*Error\b")
+        first = next(filter(named.search, lines), "no warning is named")
         finding = without_colours(first)
         raise ReportError(f"the book could not be built ({finding}): see {log}; the last report stays as it was")
 
@@ -477,8 +479,7 @@ def publish_chapters(staged: Path, chosen: list[Chapter]) -> None:
             aside.unlink(missing_ok=True)
         print(f"published {target.relative_to(ROOT)}", flush=True)
         if chapter.name == "intro":
-            for path, text in readme.pages(ROOT).items():
-                path.write_text(text, encoding="utf-8")
+            readme.write(ROOT)
 
 
 def first_line(fault: object) -> str:

@@ -3,6 +3,7 @@
 Written whenever the front page is published, or by `python -m kdlib.report.readme`.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -50,6 +51,16 @@ def pages(root: Path) -> dict[Path, str]:
     return {root / "README.md": readme, root / FIGURE: on_white.rstrip() + "\n"}
 
 
+def write(root: Path) -> None:
+    """Write both, each appearing by a rename."""
+    for path, content in pages(root).items():
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            aside.write_text(content, encoding="utf-8")
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
 if __name__ == "__main__":
-    for path, content in pages(ROOT).items():
-        path.write_text(content, encoding="utf-8")
+    write(ROOT)

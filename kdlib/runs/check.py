@@ -24,9 +24,12 @@ from kdlib.runs.specs import RunError, digest
 from kdlib.runs.store import (
     FILES,
     FOR_SOME,
+    LATENT,
     PREDICTIONS,
     SUMS,
+    TRAIN_LOGITS,
     UNREADABLE,
+    WEIGHTS,
     content_of,
     locked,
     open_store,
@@ -131,7 +134,7 @@ def check_content(folder: Path, present: dict[str, bytes]) -> None:
     history = reading("history.csv", lambda content: pd.read_csv(io.BytesIO(content)))
     if len(history) != spec["recipe"]["epochs"] or history.isna().any(axis=None):
         raise unusable(folder / "history.csv", f"it should hold {spec['recipe']['epochs']} whole rows")
-    for name, read in zip(FOR_SOME, (read_arrays, read_packed, safetensors.torch.load), strict=True):
+    for name, read in {LATENT: read_arrays, TRAIN_LOGITS: read_packed, WEIGHTS: safetensors.torch.load}.items():
         if name in present:
             reading(name, read)
     if spec.get("held_out"):

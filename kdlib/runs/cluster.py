@@ -103,9 +103,13 @@ class Admission(WorkerPlugin):
             raise RunError(told) from error
         gpu = {"GPU": 1} if device == "cuda" else {}
         # The scheduler looks for tasks that nobody could do when a worker starts to run, not when it gets a resource.
-        worker.status = Status.paused
-        await worker.set_resources(**{self.resource: 1}, **gpu)
-        worker.status = Status.running
+        if worker.status is Status.running:  # and not on its way out
+            worker.status = Status.paused
+        try:
+            await worker.set_resources(**{self.resource: 1}, **gpu)
+        finally:
+            if worker.status is Status.paused:
+                worker.status = Status.running
 
 
 def device_here(worker, device: str) -> str:
@@ -224,6 +228,7 @@ class Work:
             self.waiting[teacher if teacher in pending else None].append(run)
         self.failed: dict[str, str] = {}
         self.begun: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()  # how often Dask gave a run up
         self.costs = Costs(next(iter(pending.values())).store, admission.device)
         self.left = {name: size(canonical(run.spec)) for name, run in pending.items()}
         self.futures = as_completed()
@@ -269,11 +274,13 @@ class Work:
         try:
             files = future.result()
         except KilledWorker:
-            if self.begun[run.key] < LIVES:  # Dask counts those it waited at as well, and what it learns from
+            self.lost[run.key] += 1  # by workers that it only waited at as well, or that had what it learns from
+            if max(self.begun[run.key], self.lost[run.key]) < LIVES:
                 future.release()
+                self.client.sync(asyncio.sleep, 0)  # forgotten, before another task has the same key
                 self.hand_out(run, {})
                 return
-            self.failed[run.key] = f"{self.begun[run.key]} workers died of it, for want of memory perhaps"
+            self.failed[run.key] = "its workers died again and again, for want of memory perhaps"
         except Exception as error:
             if future.status not in ("finished", "error"):
                 raise RunError("the scheduler is gone: the same command goes on with what is left") from error
