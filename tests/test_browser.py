@@ -20,6 +20,17 @@ CUT_OFF = """() => [...document.querySelectorAll('article *')].filter(one => {
         if (['auto', 'scroll'].includes(getComputedStyle(at).overflowX)) return false;
     return true;
 }).map(one => `${one.tagName} ${one.className}: ${one.textContent.trim().slice(0, 40)}`).slice(0, 5)"""
+# Switches of folded code that lie over the text of a caption.
+COVERED = """() => [...document.querySelectorAll('article caption')].filter(caption => {
+    const text = document.createRange();
+    text.selectNodeContents(caption);
+    const lines = [...text.getClientRects()].filter(line => line.width > 1);
+    return [...document.querySelectorAll('article details.hide > summary')].some(one => {
+        const box = one.getBoundingClientRect();
+        return lines.some(line => box.left < line.right && line.left < box.right
+            && box.top < line.bottom - 1 && line.top < box.bottom - 1);
+    });
+}).map(caption => caption.textContent.trim().slice(0, 40))"""
 # Text of the page without code, where a backslash is meant.
 TEXT = """() => { const copy = document.querySelector('article, main').cloneNode(true);
     copy.querySelectorAll('pre, code, script, mjx-assistive-mml').forEach(one => one.remove());
@@ -63,9 +74,10 @@ def is_local(url: str) -> bool:
 
 
 def layout_faults(page) -> list[str]:
-    """Where the page scrolls sideways or text and figures leave it."""
+    """Where the page scrolls sideways, text and figures leave it, or a switch lies over a caption."""
     width, shown = page.evaluate("[document.scrollingElement.scrollWidth, innerWidth]")
     found = [f"scrolls sideways: {width} in a window of {shown} pixels"] if width > shown else []
+    found += [f"covered: {one}" for one in page.evaluate(COVERED)]
     return found + [f"cut off: {one}" for one in page.evaluate(CUT_OFF)]
 
 
@@ -83,17 +95,17 @@ def formula_faults(page) -> list[str]:
     return found + [f"raw formula: {one}" for one in raw]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_page_opens_on_a_phone_and_when_the_window_is_widened(site, open_page, theme):
-    page, faults = open_page(theme, "phone")
+@pytest.mark.parametrize("theme, first, then", [("light", "desktop", "phone"), ("dark", "phone", "desktop")])
+def test_every_page_opens_in_a_window_and_when_that_is_resized(site, open_page, theme, first, then):
+    page, faults = open_page(theme, first)
     found = []
     for path in gates.pages(site):
-        page.set_viewport_size(window("phone"))
+        page.set_viewport_size(window(first))
         page.goto(path.as_uri())
         if onward := gates.soup(path).select_one("meta[http-equiv=Refresh]"):  # index.html leads to the first page
             page.wait_for_url(f"**/{onward['content'].partition('url=')[2]}")
         at_fault = [*formula_faults(page), *layout_faults(page)]
-        page.set_viewport_size(window("desktop"))
+        page.set_viewport_size(window(then))
         at_fault += layout_faults(page)
         found += [f"{path.name}: {fault}" for fault in [*at_fault, *faults]]
         if page.evaluate("document.documentElement.dataset.theme") != theme:
@@ -147,6 +159,12 @@ def test_the_text_stays_in_the_window_when_the_list_of_pages_is_hidden(site, bro
 FAULTS = {
     "wide": ("<p style='width: 2000px'>wide</p>", layout_faults, "scrolls sideways"),
     "cut off": ("<div style='overflow: hidden'><p style='width: 2000px'>wide</p></div>", layout_faults, "cut off"),
+    "covered": (
+        "<details class='hide' style='position: absolute; top: 0; left: 0'><summary>Show the code</summary></details>"
+        "<table style='position: absolute; top: 0; left: 0'><caption>A table of numbers</caption></table>",
+        layout_faults,
+        "covered: A table",
+    ),
     "formula not typeset": ("<span class='math'>\\(x\\)</span>", formula_faults, "raw formula"),
 }
 
