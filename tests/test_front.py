@@ -20,7 +20,8 @@ EFFECTS = {  # estimate, low, high, what it says, whether it excludes the paper'
     front.SMALLER: (-0.0116, -0.0148, -0.0083, claims.FOR, True),
     front.NO_EFFECT: (0.0012, -0.0021, 0.0044, claims.NIL, True),
     front.CONTRADICTED: (0.0163, 0.0123, 0.0204, claims.AGAINST, True),
-    front.UNDECIDED: (0.0041, -0.0049, 0.0132, claims.OPEN, True),
+    front.AT_MOST: (-0.0042, -0.0108, 0.0024, claims.OPEN, True),
+    front.UNDECIDED: (-0.0091, -0.0289, 0.0132, claims.OPEN, False),
 }
 
 
@@ -46,7 +47,8 @@ def test_every_outcome_has_an_answer_with_its_numbers(name):
     text = front.answer("paper", judged(chosen=name))
     opening = {
         front.SUPPORTED: "Yes: ", front.SMALLER: "Yes, but by less", front.NO_EFFECT: "No: ",
-        front.CONTRADICTED: "No, the opposite: ", front.UNDECIDED: "We can't tell whether ",
+        front.CONTRADICTED: "No, the opposite: ", front.AT_MOST: "Not by as much as the paper says, if at all: ",
+        front.UNDECIDED: "We can't tell whether ",
     }[name]  # fmt: skip
     assert text.startswith(opening) and text.endswith(front.ONE_LENGTH)
     estimate, low, high, *_ = EFFECTS[name]
@@ -69,7 +71,8 @@ def test_two_budgets_make_two_sentences_whichever_way_each_ends(chosen, long):
     if chosen != long:
         assert ("less accurate" in second) == (long in (front.SUPPORTED, front.SMALLER))
         assert ("more accurate" in second) == (long == front.CONTRADICTED)
-        assert ("can't be told" in second) == (long == front.UNDECIDED)
+        assert ("can't be told" in second) == (long in (front.AT_MOST, front.UNDECIDED))
+        assert ("size is excluded" in second) == (long == front.AT_MOST)
 
 
 def test_a_loss_larger_than_the_papers_supports_it_too():

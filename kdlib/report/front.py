@@ -20,8 +20,8 @@ from kdlib.results.names import LOSSES, network_name
 from kdlib.study import Settings
 
 HEADLINE = 4  # the claim that the paper's abstract makes of mixed samples
-SUPPORTED, SMALLER, NO_EFFECT, CONTRADICTED, UNDECIDED = (
-    "supported", "smaller than the paper's", "no effect", "contradicted", "undecided",
+SUPPORTED, SMALLER, NO_EFFECT, CONTRADICTED, AT_MOST, UNDECIDED = (
+    "supported", "smaller than the paper's", "no effect", "contradicted", "smaller if any", "undecided",
 )  # fmt: skip
 ANSWERS = {  # {size} and {paper} are points without a sign, {gap} is a difference with one
     SUPPORTED: "Yes: {networks} that learn from a teacher trained on mixed images (MixUp, CutMix) are less accurate "
@@ -36,6 +36,9 @@ ANSWERS = {  # {size} and {paper} are points without a sign, {gap} is a differen
     CONTRADICTED: "No, the opposite: {networks} that learn from a teacher trained on mixed images (MixUp, CutMix) are "
     "more accurate than those that learn from a teacher trained on plain images, by {size} points {interval}, where "
     "the paper has them {paper} points behind.",
+    AT_MOST: "Not by as much as the paper says, if at all: whether {networks} that learn from a teacher trained on "
+    "mixed images (MixUp, CutMix) are less accurate than those that learn from a teacher trained on plain images stays "
+    "open, with a difference of {gap} points {interval}, which excludes the paper's −{paper}.",
     UNDECIDED: "We can't tell whether {networks} that learn from a teacher trained on mixed images (MixUp, CutMix) are "
     "less accurate than those that learn from a teacher trained on plain images: the difference is {gap} points "
     "{interval}, where the paper has −{paper}.",
@@ -50,6 +53,8 @@ INSTEAD = {  # of the long training, where it ends otherwise
     NO_EFFECT: "after long training there is no such difference: it is {gap} points {interval}, within half a point.",
     CONTRADICTED: "after long training the students of mixed images' teachers are more accurate, by {size} points "
     "{interval}.",
+    AT_MOST: "after long training it can't be told, though the paper's size is excluded: the difference is {gap} "
+    "points {interval}.",
     UNDECIDED: "after long training it can't be told: the difference is {gap} points {interval}.",
 }
 ONE_LENGTH = (
@@ -88,7 +93,8 @@ def headline(judgements: Sequence[Judgement]) -> dict[str, Finding]:
 def outcome(effect: Finding) -> str:
     """Which of the outcomes an effect is; the paper's is a loss."""
     smaller = effect.excluded and abs(effect.estimate) < abs(effect.effect.printed())
-    return {FOR: SMALLER if smaller else SUPPORTED, NIL: NO_EFFECT, AGAINST: CONTRADICTED}.get(effect.says, UNDECIDED)
+    others = AT_MOST if effect.excluded else UNDECIDED
+    return {FOR: SMALLER if smaller else SUPPORTED, NIL: NO_EFFECT, AGAINST: CONTRADICTED}.get(effect.says, others)
 
 
 def second(first: Finding, long: Finding) -> str:
