@@ -45,7 +45,7 @@ def effects(judgements: Sequence[Judgement], claim: int) -> Markdown:
     """Every effect of one claim: the paper's number, ours under each form of the loss and budget, what each says."""
     own = {(case.loss, case.budget): case for case in judgements if case.claim.id == claim}
     of = next(iter(own.values())).claim
-    shown = {at: case for at, case in own.items() if case.verdict != NOT_RUN} or own
+    shown = {at: own[at] for at in (columns(own.values()) if of.of_students else own)}
     header = ["Effect", "Expected", "Paper", *(title(*at, list(shown)).capitalize() for at in shown), "n", "Runs"]
     lines = []
     for i, effect in enumerate(of.effects):
@@ -90,7 +90,7 @@ def verdict_cell(case: Judgement) -> str:
     """A verdict, what holds of a claim that holds in part, and the primary effect with its interval."""
     told = f"[{case.verdict}]{{.verdict .{slug(case.verdict)}}}"
     if case.verdict == NOT_RUN:
-        return f"{told}<br>{case.primary.why_not}"
+        return told  # what is missing stands in the CSV
     parts = f": {'; '.join(case.held)}" if case.verdict == claims.IN_PART else ""
     return f"{told}{parts}<br>{estimate(case.primary)}"
 
@@ -106,7 +106,7 @@ def slug(verdict: str) -> str:
 
 def effect_cell(finding: Finding) -> str:
     """Ours, and what it says of the claim."""
-    return f"{NOT_RUN}: {finding.why_not}" if finding.says == NOT_RUN else estimate(finding, f" {finding.says}")
+    return NOT_RUN if finding.says == NOT_RUN else estimate(finding, f" {finding.says}")
 
 
 def estimate(finding: Finding, says: str = "") -> str:
