@@ -354,10 +354,11 @@ def budget_curve(trials: pd.DataFrame) -> Picture:
         bottom.set_xticks(ticks, ticks)
         bottom.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     axes[0, 0].set_ylabel("validation accuracy")
-    axes[1, 0].set_ylabel("points from the\nbaseline teacher's student")
+    axes[1, 0].set_ylabel("points of validation from\nthe baseline teacher's student")
     controls = [one for one in CONTROLS if one in set(found["teacher_augmentation"][found["control"]])]
     lines = [handle("mean of students", color=GREY, marker="o", ms=3, lw=1.6)]
-    lines += [handle(loss_name(one), color=GREY, ls=line(one)) for one in LOSSES if one in set(found["loss"])]
+    losses = [one for one in LOSSES if one in set(found["loss"])]
+    lines += [handle(loss_name(one), color=GREY, ls=line(one)) for one in losses if len(losses) > 1]
     handles = [handle(augmentation_name(one), color=colour(one)) for one in (*MIXED, *controls)]
     figure.legend(handles=[*lines, *handles], loc="outside lower center", ncols=2 if len(networks) == 1 else 4)
     return Picture(figure)

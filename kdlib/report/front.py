@@ -36,15 +36,18 @@ ANSWERS = {  # {size} and {paper} are points without a sign, {gap} is a differen
     CONTRADICTED: "No, the opposite: {networks} that learn from a teacher trained on mixed images (MixUp, CutMix) are "
     "more accurate than those that learn from a teacher trained on plain images, by {size} points {interval}, where "
     "the paper has them {paper} points behind.",
-    AT_MOST: "Not by as much as the paper says, if at all: whether {networks} that learn from a teacher trained on "
-    "mixed images (MixUp, CutMix) are less accurate than those that learn from a teacher trained on plain images stays "
-    "open, with a difference of {gap} points {interval}, which excludes the paper's −{paper}.",
+    AT_MOST: "Not by as much as the paper says, if at all: {networks} that learn from a teacher trained on mixed "
+    "images (MixUp, CutMix) differ in accuracy by {gap} points {interval} from those that learn from a teacher trained "
+    "on plain images, and the interval excludes the paper's −{paper}.",
     UNDECIDED: "We can't tell whether {networks} that learn from a teacher trained on mixed images (MixUp, CutMix) are "
     "less accurate than those that learn from a teacher trained on plain images: the difference is {gap} points "
     "{interval}, where the paper has −{paper}.",
 }
-CHOSEN = "That is at the length of training that held-out images favour; "  # where a second budget follows
+CHOSEN = (  # where a second budget follows
+    "That is under the loss of the paper's formula, at the length of training that held-out images favour; "
+)
 SAME = "long training ends with the same answer: there the difference is {gap} points {interval}."
+AS_OPEN = "long training leaves it as open: there the difference is {gap} points {interval}."
 INSTEAD = {  # of the long training, where it ends otherwise
     SUPPORTED: "after long training the students of mixed images' teachers are less accurate, by {size} points "
     "{interval}, as the paper has it.",
@@ -98,8 +101,9 @@ def outcome(effect: Finding) -> str:
 
 
 def second(first: Finding, long: Finding) -> str:
-    same = outcome(first) == outcome(long)
-    return told(CHOSEN + (SAME if same else INSTEAD[outcome(long)]), long)
+    both = outcome(long)
+    alike = AS_OPEN if both in (AT_MOST, UNDECIDED) else SAME
+    return told(CHOSEN + (alike if both == outcome(first) else INSTEAD[both]), long)
 
 
 def told(text: str, effect: Finding) -> str:

@@ -221,6 +221,8 @@ def below_differences(found: Iterable) -> str:
         told.append("Without an interval: one seed, which can't tell a difference from chance.")
     if not all(one.one_device for one in found):
         told.append("[Grey]{.grey}: between networks from different kinds of machine.")
+    if any(getattr(one, "students", 0) > 1 for one in found):
+        told.append("*n*: teachers' seeds × students of each.")
     return " ".join(told)
 
 

@@ -38,7 +38,7 @@ def table(judgements: Sequence[Judgement], name: str = "tab-verdicts") -> Markdo
     caption = f"The paper's claims, and whether they hold{f', judged on {sets}' if sets else ''}."
     align = [RIGHT, LEFT, RIGHT, *[LEFT] * len(cases), RIGHT]
     data = claims.tidy(judgements).query("primary").drop(columns=["primary", "part", "runs"])
-    return numbered([header, align, *lines], caption, name, data, below(judgements))
+    return numbered([header, align, *lines], caption, name, data, below(case.primary for case in judgements))
 
 
 def effects(judgements: Sequence[Judgement], claim: int) -> Markdown:
@@ -58,7 +58,8 @@ def effects(judgements: Sequence[Judgement], claim: int) -> Markdown:
     align = [LEFT, LEFT, RIGHT, *[SPREAD] * len(shown), RIGHT, RIGHT]
     caption = f"Claim {of.id}: {of.statement} *Rule:* {of.rule}"
     data = claims.tidy(own.values()).drop(columns=["claim"])
-    return numbered([header, align, *lines], caption, f"tab-claim-{of.id}", data, below(shown.values()))
+    note = below(finding for case in shown.values() for finding in case.findings)
+    return numbered([header, align, *lines], caption, f"tab-claim-{of.id}", data, note)
 
 
 def columns(judgements: Iterable[Judgement]) -> list[tuple[str, str]]:
@@ -114,8 +115,8 @@ def estimate(finding: Finding, says: str = "") -> str:
     return difference(finding, after=EXCLUDED * bool(finding.excluded) + says)
 
 
-def below(judgements: Iterable[Judgement]) -> str:
-    found = [finding for case in judgements for finding in case.findings]
+def below(findings: Iterable[Finding]) -> str:
+    found = list(findings)
     excluded = f" {EXCLUDED}: it excludes the size that the paper prints."
     return below_differences(found) + (excluded if any(finding.excluded for finding in found) else "")
 
@@ -149,5 +150,5 @@ def two_editions(own: Edition, other: Edition | None) -> Markdown:
         caption,
         "tab-editions",
         data,
-        below([case for pair in pairs for case in pair]),
+        below(case.primary for pair in pairs for case in pair),
     )
