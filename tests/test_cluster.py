@@ -173,18 +173,32 @@ def in_this_process(workers):
     )
 
 
-def dask_process(words, where):
+WITHOUT_US = """
+import sys
+from importlib import import_module
+
+class Hidden:
+    def find_spec(self, name, *_):
+        if name == "kdlib":
+            raise ModuleNotFoundError("No module named 'kdlib'", name=name)
+
+sys.meta_path.insert(0, Hidden())
+import_module(f"distributed.cli.dask_{sys.argv.pop(1)}").main()
+"""
+
+
+def dask_process(*words):
     """Dask's command where `kdlib` can't be imported."""
-    command = [sys.executable, "-m", f"distributed.cli.dask_{words[0]}", *words[1:]]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return subprocess.Popen(command, cwd=where, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, "-c", WITHOUT_US, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def test_a_worker_without_this_package_is_left_out(undisturbed, tmp_path):
     with (
         in_this_process(workers=1) as here,
         distributed.Client(here) as client,
-        dask_process(["worker", "--no-nanny", "--no-dashboard", here.scheduler_address], tmp_path) as other,
+        dask_process("worker", "--no-nanny", "--no-dashboard", here.scheduler_address) as other,
     ):
         client.wait_for_workers(2, timeout=120)
         (made,) = runs.ensure([STUDENT], cluster=client, device="cpu", store=tmp_path / "runs")
@@ -208,7 +222,7 @@ def test_runs_wait_for_a_worker_that_comes_later(undisturbed, tmp_path, capsys):
 def test_a_scheduler_without_this_package_is_one_sentence(tmp_path):
     port = free_port()
     words = ["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
-    with dask_process(words, tmp_path) as process, cluster.connected(None, f"tcp://127.0.0.1:{port}") as client:
+    with dask_process(*words) as process, cluster.connected(None, f"tcp://127.0.0.1:{port}") as client:
         with pytest.raises(
             RunError, match=r"^the scheduler can't read what a run is \(No module named 'kdlib'\): start"
         ):
