@@ -89,27 +89,32 @@ def test_a_spec_that_fails_fails_alone_and_is_named(client, tmp_path):
     assert Run(ALONE, tmp_path).exists() and not Run(FAILING, tmp_path).exists()
 
 
-@pytest.mark.parametrize("patience", [0, 3])  # Dask's: with none, it leaves it to us to hand the run out again
-def test_a_run_goes_on_elsewhere_when_its_worker_is_killed(client, undisturbed, tmp_path, capsys, patience):
-    def be_patient(dask_scheduler):
-        dask_scheduler.allowed_failures = patience
+def test_a_run_goes_on_elsewhere_when_its_worker_is_killed(undisturbed, tmp_path, capsys):
+    with cluster.connected(3, None) as client:  # one to be killed each time, and one that is left
+        client.wait_for_workers(3, timeout=120)
+        for patience in (0, 3):  # Dask's: with none, it leaves it to us to hand the run out again
+            client.run_on_scheduler(
+                lambda dask_scheduler, count: setattr(dask_scheduler, "allowed_failures", count), count=patience
+            )
+            made = made_though_killed(client, tmp_path / str(patience))
+            assert bytes_of(made) == bytes_of(undisturbed[-1])
+            assert f"{made.key}: once more" in capsys.readouterr().out
 
-    client.run_on_scheduler(be_patient)
-    killed = []
+
+def made_though_killed(client, store):
+    """The slow run, whose worker is killed when it begins."""
+    pids, killed, heard = client.run(os.getpid, on_error="ignore"), [], cluster.Work.heard
 
     def kill(event):
         if event[1].get("key") == runs.key(SLOW) and not killed:
             killed.append(event[1]["worker"])
             os.kill(pids[event[1]["worker"]], signal.SIGKILL)
 
-    pids = client.run(os.getpid)
-    heard = cluster.Work.heard
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster.Work, "heard", lambda self, event: (heard(self, event), kill(event)))
-        (made,) = runs.ensure([SLOW], cluster=client, device="cpu", store=tmp_path)
-    assert killed and bytes_of(made) == bytes_of(undisturbed[-1])
-    assert f"{made.key}: once more" in capsys.readouterr().out
-    client.wait_for_workers(2)
+        (made,) = runs.ensure([SLOW], cluster=client, device="cpu", store=store)
+    assert killed
+    return made
 
 
 @pytest.mark.parametrize("what", ["commit", "torch", "digits"])

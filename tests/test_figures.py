@@ -117,15 +117,6 @@ def test_a_level_has_no_interval(full):
     assert all(line.get_marker() == "D" for line in axes.lines)  # the paper's numbers and nothing else
 
 
-def test_a_difference_is_the_contrast_of_the_tables_with_its_interval(full):
-    axes = figures.overview(full.teachers, full.students).figure.axes
-    below = axes[2]  # two losses beside each other, the differences under the levels
-    found = contrasts(full.students, ACCURACY).query("loss == 'batchmean' and network == 'lenet' and who == 'cutmix'")
-    interval, point = (line for line in lines_in(below, colour("cutmix")) if round(line[0, 0]) == 1)
-    assert interval[:, 1] == pytest.approx([found["low"].item(), found["high"].item()])
-    assert point[0, 1] == pytest.approx(found["estimate"].item()) and point[0, 1] < 0
-
-
 def test_the_papers_values_stand_beside_the_same_data_only(full, digits):
     def legend(given):
         return [text.get_text() for text in figures.overview(given.teachers, given.students).figure.legends[0].texts]
@@ -139,10 +130,10 @@ def test_the_papers_values_stand_beside_the_same_data_only(full, digits):
 def test_every_budget_has_rows_of_its_own(full):
     both = pd.concat([full.students, as_chosen(full.students)])
     titles = [axes.get_title() for axes in figures.overview(full.teachers, both).figure.axes]
-    assert titles[0] == "the formula's loss, long training" and "chosen training" in titles[4]
+    assert titles[0] == "the formula's loss, long training" and "chosen training" in titles[2]
     three = both[(both["budget"] == "long") | (both["loss"] != "mean")]
     shown = [axes.get_visible() for axes in figures.overview(full.teachers, three).figure.axes]
-    assert shown == [True] * 5 + [False, True, False]  # rows of levels and differences, long and then chosen
+    assert shown == [True, True, True, False]  # long, and then chosen
 
 
 # ---------------------------------------------------------------- differences and effects

@@ -107,8 +107,8 @@ def class_names(rows: pd.DataFrame) -> Sequence[str]:
 
 
 def overview(teachers: pd.DataFrame, students: pd.DataFrame) -> Picture:
-    """Figure 1: accuracy of teachers and students by augmentation, and the difference from the baseline's."""
-    return bars(teachers, students, ACCURACY, differences=True)
+    """Figure 1: accuracy of teachers and students by augmentation."""
+    return bars(teachers, students, ACCURACY)
 
 
 def calibration_bars(teachers: pd.DataFrame, students: pd.DataFrame) -> Picture:
@@ -117,30 +117,25 @@ def calibration_bars(teachers: pd.DataFrame, students: pd.DataFrame) -> Picture:
 
 
 @styled
-def bars(teachers: pd.DataFrame, students: pd.DataFrame, measure: Measure, *, differences: bool = False) -> Picture:
+def bars(teachers: pd.DataFrame, students: pd.DataFrame, measure: Measure) -> Picture:
     """A measure of teachers and students by augmentation, a column a loss; the paper's of Table 1 as diamonds.
 
-    With `differences`, a second row of axes shows each augmentation's difference from the baseline's, with its
-    interval. Every budget has rows of its own.
+    Every budget has a row of its own.
     """
     of_teachers, of_students = teaching(teachers), taught(students)
     budgets, losses = (list(dict.fromkeys(of_students[name])) or [""] for name in ("budget", "loss"))
-    told, down = titles_of_budgets(of_students) or {"": ""}, 1 + differences
-    figure, axes = canvas(down * len(budgets), len(losses), 2.3 * down * len(budgets), sharey="row")
+    told = titles_of_budgets(of_students) or {"": ""}
+    figure, axes = canvas(len(budgets), len(losses), 2.3 * len(budgets), sharey="row")
     order = list(dict.fromkeys([*of_teachers["shown"], *of_students["shown"]]))
     for (i, budget), (j, loss) in itertools.product(enumerate(budgets), enumerate(losses)):
         own = students[(students["budget"] == budget) & students["loss"].isin(["", loss])]
-        column = axes[down * i : down * (i + 1), j]
         if len(of_students) and taught(own).empty:  # nothing is stored of this length under this loss
-            for place in column:
-                place.set_visible(False)
+            axes[i, j].set_visible(False)
             continue
-        draw_levels(column[0], levels_of_both(of_teachers, taught(own), measure), measure, order)
-        column[0].set_title(f"{loss_name(loss)}{told[budget]}" if loss else "")
-        if differences:
-            draw_differences(column[1], teachers, own, measure, order)
-    for i, row in enumerate(axes):
-        row[0].set_ylabel("difference from\nthe baseline's" if differences and i % 2 else measure.title)
+        draw_levels(axes[i, j], levels_of_both(of_teachers, taught(own), measure), measure, order)
+        axes[i, j].set_title(f"{loss_name(loss)}{told[budget]}" if loss else "")
+    for row in axes:
+        row[0].set_ylabel(measure.title)
     of_paper = set(of_teachers["dataset"]) == {"cifar10"}
     legend(figure, order, bars=True, more=[handle("the paper's", **PAPER)] if of_paper else [])
     return Picture(figure)
@@ -171,29 +166,6 @@ def draw_levels(axes: Axes, values: pd.DataFrame, measure: Measure, order: Seque
         if printed is not None:
             axes.plot(groups.index(row.group) + beside(order, row.shown), printed, **PAPER)
     axes.set(xlabel="", ylabel="")
-    axes.tick_params(axis="x", length=0)
-
-
-def draw_differences(
-    axes: Axes, teachers: pd.DataFrame, students: pd.DataFrame, measure: Measure, order: Sequence[str]
-) -> None:
-    """Each augmentation's contrast with the baseline: a point with its interval, the paper's as a diamond."""
-    of_teachers = contrasts(teachers, measure, of="augmentation").query("loss == ''")
-    of_teachers = of_teachers[of_teachers["network"].isin(teaching(teachers)["network"])]
-    of_students = contrasts(students, measure).query("loss != '' and augmentation == @BASELINE")
-    found = pd.concat([of_teachers, of_students[~of_students["who"].isin(CONTROLS)]], ignore_index=True)
-    groups = list(dict.fromkeys(group(row.network, row.loss) for row in found.itertuples()))
-    for row in found.assign(shown=found["who"]).itertuples():
-        x = groups.index(group(row.network, row.loss)) + beside(order, row.who)
-        shade = colour(row.who) if row.one_device else GREY
-        axes.plot([x, x], [row.low, row.high], color=shade, lw=1.6)
-        axes.plot(x, row.estimate, "o", ms=4, color=shade)
-        printed = of_paper(row, measure)
-        if printed is not None:
-            axes.plot(x, printed - of_paper(row._replace(shown=BASELINE), measure), **PAPER)
-    axes.axhline(0, color=GREY, lw=0.8)
-    axes.set_xticks(range(len(groups)), groups)
-    axes.set_xlim(-0.5, len(groups) - 0.5)
     axes.tick_params(axis="x", length=0)
 
 
