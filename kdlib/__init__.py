@@ -1,6 +1,8 @@
 """A reproduction of Das et al. (2020): what data augmentation does to knowledge distillation."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 __version__ = "0.1.0"
@@ -13,6 +15,18 @@ class KdlibError(Exception):
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in a notebook: the sentence, without the way that led to it."""
         return [f"{type(self).__name__}: {self}"]
+
+
+@contextlib.contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Where to write a file that then becomes `path` by a rename: it is whole or absent, and after a fault nothing is
+    left beside it."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield aside
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def folder_from(variable: str, otherwise: str) -> Path:

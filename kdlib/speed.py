@@ -8,7 +8,6 @@ import ctypes
 import functools
 import hashlib
 import importlib.util
-import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from kdlib import KdlibError
+from kdlib import KdlibError, written_aside
 from kdlib.distill import Labels
 from kdlib.models import Classifier
 
@@ -229,14 +228,9 @@ Teacher = StoredTeacher | LiveTeacher
 
 
 def write_whole(path: Path, content: Any) -> None:
-    """Write aside, then rename: a file is whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
+    with written_aside(path) as aside:
         torch.save(content, aside)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def save_checkpoint(path: Path, state: list[Tensor], rows: list[dict], made_by: str) -> None:

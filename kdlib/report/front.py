@@ -101,9 +101,9 @@ def outcome(effect: Finding) -> str:
 
 
 def second(first: Finding, long: Finding) -> str:
-    both = outcome(long)
-    alike = AS_OPEN if both in (AT_MOST, UNDECIDED) else SAME
-    return told(CHOSEN + (alike if both == outcome(first) else INSTEAD[both]), long)
+    ending = outcome(long)
+    alike = AS_OPEN if ending in (AT_MOST, UNDECIDED) else SAME
+    return told(CHOSEN + (alike if ending == outcome(first) else INSTEAD[ending]), long)
 
 
 def told(text: str, effect: Finding) -> str:

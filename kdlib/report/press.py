@@ -39,7 +39,7 @@ from filelock import FileLock, Timeout
 from jupyter_client.kernelspec import NoSuchKernel
 from papermill.exceptions import PapermillExecutionError
 
-from kdlib import ROOT, KdlibError, runs, study
+from kdlib import ROOT, KdlibError, runs, study, written_aside
 from kdlib.report import readme
 from kdlib.runs import Run
 from kdlib.runs.make import SMALL_DATASETS
@@ -471,12 +471,8 @@ def publish_chapters(staged: Path, chosen: list[Chapter]) -> None:
     """Copy executed notebooks into `book/`, each appearing by a rename; README.md shows what the front page found."""
     for chapter in chosen:
         target = ROOT / "book" / chapter.source.name
-        aside = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
+        with written_aside(target) as aside:
             shutil.copyfile(staged / target.name, aside)
-            aside.replace(target)
-        finally:
-            aside.unlink(missing_ok=True)
         print(f"published {target.relative_to(ROOT)}", flush=True)
         if chapter.name == "intro":
             readme.write(ROOT)

@@ -3,13 +3,12 @@
 Written whenever the front page is published, or by `python -m kdlib.report.readme`.
 """
 
-import os
 import re
 from pathlib import Path
 
 import nbformat
 
-from kdlib import ROOT, KdlibError
+from kdlib import ROOT, KdlibError, written_aside
 
 FIGURE = "book/found.svg"
 MARKS = re.compile(r"(<!-- found -->\n).*?(<!-- /found -->)", re.DOTALL)
@@ -54,12 +53,8 @@ def pages(root: Path) -> dict[Path, str]:
 def write(root: Path) -> None:
     """Write both, each appearing by a rename."""
     for path, content in pages(root).items():
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with written_aside(path) as aside:
             aside.write_text(content, encoding="utf-8")
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

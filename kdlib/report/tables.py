@@ -334,7 +334,7 @@ def sanity(rows: pd.DataFrame, caption: str, name: str) -> Markdown | None:
             missed = [f"{accuracy:.4f}" for accuracy in found if not expected.low <= accuracy <= expected.high]
             who = f"{network_name(network)}{f', {names.LOSSES.get(loss, loss)}' if loss else ''}"
             images = augmentation_name(teaching if loss else own)
-            if loss and own != "none":
+            if loss and own != names.BASELINE:
                 images += f", own images: {augmentation_name(own)}"
             if missed:
                 outside.append(f"{who} ({images}) with {listing(missed)}, expected {expected.told()}")

@@ -30,14 +30,13 @@ from kdlib.runs.store import (
     TRAIN_LOGITS,
     UNREADABLE,
     WEIGHTS,
-    content_of,
     locked,
     open_store,
     read_arrays,
     read_packed,
     read_sums,
     reason,
-    sha256,
+    sums_now,
     unusable,
     whole,
     write_sums,
@@ -86,10 +85,6 @@ def walk(store: Path, *, seal: bool = False, repair: bool = False) -> Report:
             report.sealed.append(folder)
     report.left_over = list(left_over(store))
     return report
-
-
-def sums_now(folder: Path) -> dict[str, str]:
-    return {path.name: sha256(content_of(path)) for path in folder.iterdir()}
 
 
 def faults_of(folder: Path, sums: dict[str, str]) -> list[RunError]:
@@ -183,7 +178,8 @@ def set_aside(folder: Path) -> Path:
 
 
 def left_over(store: Path) -> Iterator[str]:
-    """What processes that were killed have left; what a living one is at is none of it."""
+    """What processes that were killed have left; what a living one is at is none of it, but for what a cluster's
+    client is writing, who holds no lock."""
     for path in sorted(store.glob(".making/*")):
         if free(store, path.stem):
             yield f"{path} was being written by a process that was killed: the next to make the run clears it away"

@@ -21,7 +21,7 @@ import torch
 from filelock import Timeout
 from torch import Tensor
 
-from kdlib import __version__, data, extensions, metrics, models, speed
+from kdlib import __version__, data, extensions, metrics, models, speed, written_aside
 from kdlib.runs.specs import Distilled, RunError, Spec, Supervised, canonical, digest, key
 from kdlib.runs.store import (
     LATENT,
@@ -385,9 +385,8 @@ def people_apart(name: str) -> float | None:
     kept |= {"dataset_checksum": data.load(name).checksum}
     with contextlib.suppress(OSError, RunError):  # where nothing can be written it is computed each time
         open_store(path.parent)
-        aside = path.with_suffix(f".{os.getpid()}.tmp")
-        write_json(aside, kept | {"digest": digest(kept)})
-        os.replace(aside, path)
+        with written_aside(path) as aside:
+            write_json(aside, kept | {"digest": digest(kept)})
     return kept["human_ceiling"]
 
 

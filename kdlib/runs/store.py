@@ -104,8 +104,12 @@ def reason(error: BaseException) -> str:
 
 def write_sums(folder: Path) -> None:
     """The checksums of the files in a run's folder, in the format of coreutils; the key stands in a comment."""
-    sums = {path.name: sha256(path.read_bytes()) for path in sorted(folder.iterdir()) if path.name != SUMS}
-    (folder / SUMS).write_text(written(folder, sums), encoding="utf-8")
+    (folder / SUMS).write_text(written(folder, sums_now(folder)), encoding="utf-8")
+
+
+def sums_now(folder: Path) -> dict[str, str]:
+    """The checksum of each file that lies in a run's folder, by its name."""
+    return {path.name: sha256(content_of(path)) for path in sorted(folder.iterdir()) if path.name != SUMS}
 
 
 def written(folder: Path, sums: dict[str, str]) -> str:
