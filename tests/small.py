@@ -3,8 +3,11 @@
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
+
+import pytest
 
 from kdlib import runs
 from kdlib.runs import Distilled, Recipe, Supervised
@@ -17,6 +20,13 @@ STUDENT = Distilled("digits", TEACHER, "lenet", 64, RECIPE)
 AUGMENTED = Distilled("digits", TEACHER, "lenet", 64, RECIPE, ("crop_flip",))
 INTERRUPTED = Supervised(
     "digits", "alexnet", 2, Recipe(4, 256, 0.05, 5e-4, "float32", label_smoothing=0.1), ("crop_flip", "cutmix"), 5
+)
+
+# A locale that is not UTF-8, with Python kept from taking UTF-8 all the same. PyTorch itself can't be imported under it
+# in a folder whose name it can't spell, so that nothing of ours can be asked there.
+ASCII_ONLY = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+spelt_in_ascii = pytest.mark.skipif(
+    not f"{sys.prefix}{ROOT}".isascii(), reason="PyTorch can't be imported from this folder under an ASCII locale"
 )
 
 

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small import RANDOM, ROOT, STUDENT, TEACHER, ordinary_user
+from small import ASCII_ONLY, RANDOM, ROOT, STUDENT, TEACHER, ordinary_user, spelt_in_ascii
 
 from kdlib import KdlibError, data, extensions, folder_from, metrics, models, runs, speed, study
 from kdlib.__main__ import main
@@ -210,9 +210,10 @@ TINY = ["run", "--profile", "demo", "--chapter", "teachers", "--set", "seeds=[0]
 TINY += ["--set", "teacher=lenet", "--set", "teacher_epochs=1", "--set", "device=cpu"]
 
 
+@spelt_in_ascii
 def test_a_locale_that_is_not_utf8_serves_as_well(tmp_path):
     code = f"from kdlib.__main__ import main; raise SystemExit(main({TINY!r}) or main(['check', '--seal']))"
-    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": None}
+    ascii_only = ASCII_ONLY | {"PYTHONIOENCODING": None}
     done = python(code, "-X", "utf8=0", KDLIB_RUNS=str(tmp_path / "Läufe"), **ascii_only)
     assert done.returncode == 0 and b"1 of them whole" in done.stdout, done.stderr
     code = r"from kdlib.__main__ import main; main(['run', '--set', 'dataset=\u2026'])"

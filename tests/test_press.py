@@ -17,7 +17,7 @@ import nbformat
 import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from small import ordinary_user
+from small import ASCII_ONLY, ordinary_user, spelt_in_ascii
 
 from kdlib import __main__ as cli
 from kdlib import runs, study
@@ -394,6 +394,7 @@ def test_a_kernel_that_dies_as_it_starts_is_one_sentence(project, quick, monkeyp
     assert "ended (Kernel died before replying to kernel_info): its memory may have run out;" in sentence(["first"], {})
 
 
+@spelt_in_ascii
 def test_a_report_is_made_without_a_home_and_under_another_locale(project):
     """Its text is UTF-8 all the same. No folder can be made within /proc, not even by root."""
     (project / "book" / "intro.md").write_text("# Größe\n\n{doc}`01_first`, {doc}`02_second`\n", encoding="utf-8")
@@ -407,9 +408,8 @@ def test_a_report_is_made_without_a_home_and_under_another_locale(project):
         "sys.exit(cli.main(['report']))"
     )
     unlike = dict.fromkeys(("HOME", "XDG_RUNTIME_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "MPLCONFIGDIR"), "/proc/no")
-    unlike |= {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     command = [sys.executable, "-X", "utf8=0", "-c", code]
-    given = os.environ | {"PYTHONPATH": str(Path(press.__file__).parents[2])} | unlike
+    given = os.environ | {"PYTHONPATH": str(Path(press.__file__).parents[2])} | ASCII_ONLY | unlike
     done = subprocess.run(command, env=given, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
     book = project / "_build" / "report" / "demo" / "book"
