@@ -9,7 +9,7 @@ import numpy as np
 import timing
 from timing import KD, alternate, keep, recipe
 
-from kdlib import models, train
+from kdlib import models, speed, train
 
 IMAGES = (10_000, 20_000, 30_000, 40_000, 50_000)
 EPOCHS = (1, 2, 3, 4)
@@ -21,8 +21,8 @@ def fit(images: int, epochs: int, training_set: train.TrainingSet, logits) -> fl
         training_set.images[:images], training_set.labels[:images], training_set.mean, training_set.std
     )
     asked = recipe(BATCH_SIZE, epochs=epochs)
-    model = models.build("lenet")
-    return timing.seconds(lambda: train.fit(model, part, asked, teacher=logits[:images], distillation=KD))
+    model, teacher = models.build("lenet"), speed.StoredTeacher(logits[:images])
+    return timing.seconds(lambda: train.fit(model, part, asked, teacher=teacher, distillation=KD))
 
 
 def line(x: tuple[int, ...], seconds: list[list[float]]) -> dict:

@@ -15,7 +15,7 @@ import torch
 from peers import torchdistill_loop, usual
 from timing import KD, alternate, keep, recipe
 
-from kdlib import augment, models, train
+from kdlib import augment, models, speed, train
 
 BATCH_SIZE = 256
 STEPS = 50_000 // BATCH_SIZE
@@ -24,7 +24,8 @@ STEPS = 50_000 // BATCH_SIZE
 def ours(training_set: train.TrainingSet, logits: torch.Tensor) -> float:
     """Seconds of one epoch of `train.fit` from stored logits, whatever else it does counted."""
     model = models.build("lenet")
-    return timing.seconds(lambda: train.fit(model, training_set, recipe(BATCH_SIZE), teacher=logits, distillation=KD))
+    teacher = speed.StoredTeacher(logits)
+    return timing.seconds(lambda: train.fit(model, training_set, recipe(BATCH_SIZE), teacher=teacher, distillation=KD))
 
 
 def bare(batches: list[tuple]) -> float:
@@ -105,7 +106,7 @@ def accuracy(images: int = 4000, batch_size: int = 50) -> dict:
     for seed in range(5):
         student = models.build("lenet")
         with timing.silent():
-            train.fit(student, training_set, asked, teacher=logits, distillation=KD, seed=seed)
+            train.fit(student, training_set, asked, teacher=speed.StoredTeacher(logits), distillation=KD, seed=seed)
         scores["kdlib"].append(timing.test_accuracy(student))
     student = models.build("lenet")
     seen = usual.Images(training_set.images, training_set.labels, training_set.mean, training_set.std)
@@ -126,7 +127,7 @@ def shared(width: int = 16, steps: int = 40) -> dict:
     teacher = models.build("resnet18", width=width)
 
     def student(passes: Path | None) -> float:
-        said = dict(teacher=teacher, teacher_precision="bfloat16", distillation=KD, passes=passes)
+        said = dict(teacher=speed.LiveTeacher(teacher, "bfloat16", passes), distillation=KD)
         model = models.build("lenet")
         return timing.seconds(lambda: train.fit(model, training_set, asked, augmentations=("cutmix",), **said))
 

@@ -25,7 +25,7 @@ def ours(training_set: train.TrainingSet) -> float:
 def input_side(training_set: train.TrainingSet) -> float:
     """Seconds of the batches of STEPS steps alone."""
     started = time.perf_counter()
-    for _ in train.batches(training_set, STEPS, BATCH_SIZE, ARM, 0, 0, None):
+    for _ in train.batches(training_set, STEPS, BATCH_SIZE, ARM, 0, 0):
         pass
     return time.perf_counter() - started
 

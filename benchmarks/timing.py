@@ -24,6 +24,14 @@ from kdlib import data, runs, study, train  # noqa: E402  after the project's fo
 
 KD = train.Distillation(temperature=20.0, kd_weight=0.5, direction="teacher_student", reduction="batchmean")
 REPEATS = 5
+# Kinds of processor by the instructions that PyTorch finds, the best first: two of one name need not be of one kind.
+KINDS = {
+    "amx_bf16": "AMX",
+    "avx512_bf16": "AVX-512 with bf16",
+    "avx512_f": "AVX-512",
+    "avx2": "AVX2",
+    "arm_bf16": "Arm with bf16",
+}
 
 
 def recipe(batch_size: int, precision: str = "float32", epochs: int = 1) -> train.Recipe:
@@ -78,11 +86,17 @@ def alternate(sides: dict[str, Callable[[], float]], repeats: int = REPEATS) -> 
     return found
 
 
+def kind() -> str:
+    """The instructions of this processor that decide how fast it trains, and how it rounds."""
+    known = getattr(torch.cpu, "get_capabilities", dict)()  # of PyTorch from 2.12 on
+    return next((name for flag, name in KINDS.items() if known.get(flag)), torch.backends.cpu.get_cpu_capability())
+
+
 def machine() -> dict[str, Any]:
     names = [line.partition(":")[2].strip() for line in cpuinfo() if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
     return {
-        "processor": re.sub(r"\((R|TM)\)| Processor$", "", name),
+        "processor": re.sub(r"\((R|TM)\)| Processor$", "", name) + f", {kind()}",
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
