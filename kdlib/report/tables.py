@@ -262,6 +262,32 @@ def _text(value: Any) -> str:
     return number(value) if isinstance(value, float) else str(value)
 
 
+def changes_of_gap(found: pd.DataFrame, caption: str, name: str) -> Markdown:
+    """What changes do to the headline's gap (`kdlib.results.gaps`), a line a change."""
+    header = ["Change", "Beside", "Gap", "What it does", "Of the paper's gap", "It", "n", "Runs"]
+    lines, told = [header, [LEFT, LEFT, SPREAD, SPREAD, RIGHT, LEFT, RIGHT, RIGHT]], list(found.itertuples())
+    for row in told:
+        gap = number(row.gap, row.digits, "+") + aside(
+            interval(row.gap_low, row.gap_high, row.digits) if row.n > 1 else ""
+        )
+        does = difference(row, row.digits) if row.who else MISSING
+        share = MISSING if np.isnan(row.share) else f"{number(100 * row.share, 0)} %"
+        beside = names.change_name(row.less) if row.who else MISSING
+        lines.append(
+            [
+                names.change_name(row.who),
+                beside,
+                gap,
+                does,
+                share,
+                row.says or MISSING,
+                counts([row]),
+                links_once([row.runs]),
+            ]
+        )
+    return numbered(lines, caption, name, found.drop(columns=["title", "digits", "split"]), below_differences(told))
+
+
 # ---------------------------------------------------------------- tables of runs
 
 
