@@ -201,6 +201,20 @@ def test_pooling_before_relu_changes_no_bit_of_output_or_gradient(name, monkeypa
         assert torch.equal(a.grad, b.grad) and a.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize(
+    "name, width, layout",
+    [
+        ("resnet18", 64, torch.channels_last),
+        ("resnet18", 8, torch.channels_last),
+        ("resnet18", 7, torch.contiguous_format),
+        ("alexnet", 8, torch.channels_last),
+        ("lenet", 64, torch.contiguous_format),
+    ],
+)
+def test_networks_of_few_channels_keep_the_plain_layout(name, width, layout):
+    assert models.build(name, width=width).layout == layout
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("levels", [2, 3, 1000])
