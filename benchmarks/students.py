@@ -28,9 +28,8 @@ def ours(training_set: train.TrainingSet, logits: torch.Tensor) -> float:
     return timing.seconds(lambda: train.fit(model, training_set, recipe(BATCH_SIZE), teacher=teacher, distillation=KD))
 
 
-def bare(batches: list[tuple]) -> float:
+def bare(batches: list[tuple], model: torch.nn.Module) -> float:
     """Seconds of forward, backward and step alone, on batches made before."""
-    model = models.build("lenet")
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=True)
     started = time.perf_counter()
     for x, labels, logits in batches:
@@ -46,7 +45,12 @@ def against_bare() -> dict:
         (augment.normalise(x, training_set.mean, training_set.std).contiguous(), y, z)
         for x, y, z in zip(*(t.split(BATCH_SIZE) for t in (training_set.images, training_set.labels, logits)))
     ][:STEPS]
-    return {"seconds": alternate({"kdlib": lambda: ours(training_set, logits), "bare": lambda: bare(made)})}
+    sides = {
+        "kdlib": lambda: ours(training_set, logits),
+        "bare": lambda: bare(made, models.build("lenet")),
+        "bare, ReLU before pooling": lambda: bare(made, usual.LeNet(models.FULL_WIDTH, 10)),
+    }
+    return {"seconds": alternate(sides)}
 
 
 def fewer(seconds: float, steps: int) -> float:

@@ -1,53 +1,60 @@
-"""A ResNet-18 (width 64) teacher under crop, flip and CutMix: images a second, and the share of the input side.
+"""A ResNet-18 teacher under crop, flip and CutMix: as its profile has it, the same in float32, and the usual loop.
 
-python benchmarks/teachers.py     # results/<processor>/teachers.json
+python benchmarks/teachers.py full [STEPS]        # width 64: results/<processor>/teachers.json
+python benchmarks/teachers.py reduced [STEPS]     # width 16: results/<processor>/teachers_reduced.json
 """
 
+import sys
 import time
 
 import timing
 from peers import usual
 from timing import alternate, keep, recipe
 
-from kdlib import models, train
+from kdlib import models, speed, train
 
 ARM = ("crop_flip", "cutmix")
-BATCH_SIZE, STEPS = 128, 10  # so many that what `fit` does once hardly counts, as in an epoch
+# Width, size of a batch, and so many steps that what `fit` does once hardly counts, as in an epoch.
+FULL, REDUCED = (64, 128, 10), (16, 256, 12)
 
 
-def ours(training_set: train.TrainingSet) -> float:
-    """Seconds of STEPS steps of `train.fit`, bfloat16 and channels-last."""
-    model = models.build("resnet18")
-    asked = recipe(BATCH_SIZE, "bfloat16")
-    return timing.seconds(lambda: train.fit(model, training_set, asked, augmentations=ARM))
+def ours(training_set: train.TrainingSet, width: int, batch_size: int, precision: str) -> float:
+    """Seconds of an epoch of `train.fit`."""
+    model = models.build("resnet18", width=width)
+    return timing.seconds(lambda: train.fit(model, training_set, recipe(batch_size, precision), augmentations=ARM))
 
 
-def input_side(training_set: train.TrainingSet) -> float:
-    """Seconds of the batches of STEPS steps alone."""
+def input_side(training_set: train.TrainingSet, batch_size: int) -> float:
+    """Seconds of the batches of an epoch alone."""
     started = time.perf_counter()
-    for _ in train.batches(training_set, STEPS, BATCH_SIZE, ARM, 0, 0):
+    for _ in train.batches(training_set, len(training_set.images) // batch_size, batch_size, ARM, 0, 0):
         pass
     return time.perf_counter() - started
 
 
-def usually(images: usual.Images, workers: int) -> float:
-    model = models.build("resnet18")
-    return usual.train(model, usual.cutmix(model), images, BATCH_SIZE, STEPS, workers, lambda step: 0.05)
-
-
-def main() -> None:
-    training_set = timing.cifar10(BATCH_SIZE * STEPS)
-    whole = timing.cifar10()
+def measured(width: int, batch_size: int, steps: int) -> dict:
+    training_set, whole = timing.cifar10(batch_size * steps), timing.cifar10()
     images = usual.Images(whole.images, whole.labels, whole.mean, whole.std, augmented=True)
-    tuned = {workers: usually(images, workers) for workers in (0, 1, 2)}
+
+    def usually(workers: int, steps: int = steps) -> float:
+        model = models.build("resnet18", width=width)
+        return usual.train(model, usual.cutmix(model), images, batch_size, steps, workers, lambda step: 0.05)
+
+    tuned = {workers: usually(workers, max(steps // 4, 1)) for workers in (0, 1, 2)}
     workers = min(tuned, key=tuned.get)
     sides = {
-        "kdlib": lambda: ours(training_set),
-        "input": lambda: input_side(training_set),
-        "usual loop": lambda: usually(images, workers),
+        "kdlib": lambda: ours(training_set, width, batch_size, "bfloat16"),
+        "input": lambda: input_side(training_set, batch_size),
+        "usual loop": lambda: usually(workers),
     }
-    keep("teachers", workers=workers, images=BATCH_SIZE * STEPS, batch_size=BATCH_SIZE, seconds=alternate(sides))
+    if width < models.FULL_WIDTH:
+        sides["kdlib in float32"] = lambda: ours(training_set, width, batch_size, "float32")
+    precision = speed.precision_on("cpu", "bfloat16")
+    said = {"width": width, "workers": workers, "images": batch_size * steps, "batch_size": batch_size}
+    return {"precision": precision, **said, "seconds": alternate(sides)}
 
 
 if __name__ == "__main__":
-    main()
+    width, batch_size, steps = {"full": FULL, "reduced": REDUCED}[sys.argv[1]]
+    found = measured(width, batch_size, *([int(text) for text in sys.argv[2:]] or [steps]))
+    keep("teachers" if sys.argv[1] == "full" else "teachers_reduced", **found)

@@ -6,6 +6,7 @@ float32 even under autocast: distillation at a temperature of 20 lives on small 
 that bfloat16 would round away.
 """
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -27,6 +28,16 @@ class Classifier(nn.Module):
     def __init__(self, features: int, classes: int):
         super().__init__()
         self.head_layer = nn.Linear(features, classes)
+
+    @functools.cached_property
+    def layout(self) -> torch.memory_format:
+        """Channels-last, faster in bfloat16 and in float32, unless a convolution gives fewer than eight channels.
+
+        Such narrow networks are faster in the plain layout; and where a processor has no more than AVX2, the backward
+        pass of a strided 1 x 1 convolution of so few channels writes beyond its memory in the other (oneDNN 3.12).
+        """
+        narrow = any(isinstance(layer, nn.Conv2d) and layer.out_channels < 8 for layer in self.modules())
+        return torch.contiguous_format if narrow else torch.channels_last
 
     def penultimate(self, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -75,6 +86,44 @@ class ResNet18(Classifier):
         return self.blocks(F.relu(self.bn1(self.conv1(x)))).mean(dim=(2, 3))
 
 
+class MaxPool(torch.autograd.Function):
+    """`F.max_pool2d(x, 2)` for training on a CPU, bit for bit, and of equals the first has the gradient there too.
+
+    PyTorch's kernel of the plain layout asks each pixel in turn whether it is the largest; here a whole batch is
+    compared at once, three times as fast.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        a, b, c, d = corners(x)
+        upper, lower = torch.maximum(a, b), torch.maximum(c, d)
+        below = lower > upper
+        right = torch.where(below, d > c, b > a)
+        rows, columns = torch.arange(0, height, 2), torch.arange(0, width, 2)
+        index = (rows[:, None] * width + columns + right).add_(below, alpha=width)
+        ctx.save_for_backward(x, index)
+        return torch.maximum(upper, lower)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        x, index = ctx.saved_tensors
+        twice = [2, 2]
+        pool_backward = torch.ops.aten.max_pool2d_with_indices_backward
+        return pool_backward(gradient, x, twice, twice, [0, 0], [1, 1], False, index)
+
+
+def corners(x: Tensor) -> tuple[Tensor, ...]:
+    """The four pixels, from left to right and down, of each square of two by two in (N, C, H, W), H and W even."""
+    squares = x.view(*x.shape[:2], x.shape[2] // 2, 2, x.shape[3] // 2, 2)
+    return tuple(squares[:, :, :, row, :, column] for row in (0, 1) for column in (0, 1))
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """The largest of each square of two by two pixels of (N, C, H, W), H and W even."""
+    return F.max_pool2d(x, 2) if x.is_cuda or not x.is_contiguous() else MaxPool.apply(x)
+
+
 class LeNet(Classifier):
     """LeNet as the paper's code has it: ReLU and max pooling, 62,006 parameters. It has no other width."""
 
@@ -87,8 +136,8 @@ class LeNet(Classifier):
 
     def penultimate(self, x: Tensor) -> Tensor:
         # Pooled first, ReLU has a quarter of the work: the maximum of what is cut off is the same, as is its gradient.
-        x = F.relu(F.max_pool2d(self.conv1(x), 2))
-        x = F.relu(F.max_pool2d(self.conv2(x), 2))
+        x = F.relu(max_pool(self.conv1(x)))
+        x = F.relu(max_pool(self.conv2(x)))
         return F.relu(self.fc2(F.relu(self.fc1(x.flatten(1)))))
 
 

@@ -29,12 +29,6 @@ class TrainingError(KdlibError, RuntimeError):
     """Training that cannot start, or whose loss is not a number any more."""
 
 
-def memory_format(precision: str) -> torch.memory_format:
-    """Channels-last for networks whose recipe asks for bfloat16, faster for them in float32 as well; LeNet's few
-    channels are faster in the plain layout."""
-    return torch.channels_last if precision == "bfloat16" else torch.contiguous_format
-
-
 @functools.cache
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether a device has instructions for bfloat16: AVX512-BF16 or AMX, Arm's bf16, CUDA from capability 8.0."""
@@ -53,13 +47,13 @@ def precision_on(device: torch.device | str, precision: str) -> str:
     return "float32" if emulated else precision
 
 
-def logits_of(network: Callable[[Tensor], Tensor], x: Tensor, precision: str) -> Tensor:
+def logits_of(network: Classifier, x: Tensor, precision: str) -> Tensor:
     enabled = precision_on(x.device, precision) == "bfloat16"
     with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=enabled):
-        return network(x.contiguous(memory_format=memory_format(precision)))
+        return network(x.contiguous(memory_format=network.layout))
 
 
-def compiled(model: Classifier) -> Callable[[Tensor], Tensor]:
+def compiled(model: Classifier) -> Classifier:
     """`model` compiled by TorchInductor: normalisation, ReLU and sum become one kernel after each convolution.
 
     Instances of one architecture share the compiled code, since their weights are its inputs. A GPU that can't run it
@@ -181,7 +175,7 @@ class LiveTeacher:
 
     def to(self, device: torch.device) -> "LiveTeacher":
         """Ready to teach on `device`, in evaluation mode."""
-        self.network.to(device, memory_format=memory_format(self.precision)).eval()
+        self.network.to(device, memory_format=self.network.layout).eval()
         return self
 
     def added(self, batches: Iterator[Batch], epoch: int) -> Iterator[Batch]:

@@ -21,7 +21,7 @@ from kdlib.augment import augment, label, normalise
 from kdlib.contract import check_augmentations_return, check_loss, check_network
 from kdlib.distill import cross_entropy, first_label, kd_loss
 from kdlib.models import Classifier
-from kdlib.speed import Batch, LiveTeacher, Step, StoredTeacher, Teacher, TrainingError, logits_of, memory_format
+from kdlib.speed import Batch, LiveTeacher, Step, StoredTeacher, Teacher, TrainingError, logits_of
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -147,7 +147,7 @@ def fit(
         raise TrainingError(f"batch_size is {recipe.batch_size}, but there are only {len(data.images)} training images")
     if device.type == "cpu":
         speed.keep_freed_memory()
-    model.to(device, memory_format=memory_format(recipe.precision))
+    model.to(device, memory_format=model.layout)
     if recipe.epochs:
         few = data.images[: recipe.batch_size].clone(), data.labels[: recipe.batch_size].clone()
         classes = check_network(model, lambda: infer(model, few[0][:2], data.mean, data.std), int(data.labels.max()))

@@ -63,7 +63,7 @@ def test_each_machine_has_a_row_of_its_own(report, tmp_path):
 # Sizes at which a script runs through in a second or two.
 SMALL = {
     "students": {"BATCH_SIZE": 8, "STEPS": 2},
-    "teachers": {"BATCH_SIZE": 8, "STEPS": 1},
+    "teachers": {"FULL": (8, 8, 1), "REDUCED": (8, 8, 1)},
     "memory": {"BATCH_SIZE": 8, "STEPS": 1},
     "growth": {"BATCH_SIZE": 8, "IMAGES": (8, 16), "EPOCHS": (1, 2), "FEW": 8},
     "store": {"ASKED": 2, "STORES": (2, 3)},
@@ -116,7 +116,14 @@ def test_every_part_of_the_students_runs(script, monkeypatch, part):
     assert all(value > 0 for side in (measured.get("seconds") or measured["accuracy"]).values() for value in side)
 
 
-@pytest.mark.parametrize("name", ["teachers", "growth", "stored"])
+@pytest.mark.parametrize("size", ["FULL", "REDUCED"])
+def test_both_sizes_of_teachers_run(script, size):
+    teachers = script("teachers").module
+    found = teachers.measured(*getattr(teachers, size))
+    assert found["precision"] in train.PRECISIONS and all(value > 0 for (value,) in found["seconds"].values())
+
+
+@pytest.mark.parametrize("name", ["growth", "stored"])
 def test_a_script_runs_and_keeps_what_it_measured(script, name):
     loaded = script(name)
     loaded.module.main()

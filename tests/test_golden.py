@@ -30,6 +30,8 @@ from kdlib.results.paper import beside_paper, levels
 
 GOLDEN = Path(__file__).parent / "golden"
 DIGITS = 1e-9  # what is lost of numbers around 1 in ten digits
+# Where the least of a function is: to the root of its rounding, which is another on each kind of processor.
+FITTED = dict.fromkeys(("temperature", "ECE, scaled"), 1e-7)
 PROFILES = ("paper", "cpu")
 CHAPTERS = {"01_teachers": "teachers", "02_students": "students", "03_ablation": "ablation", "04_mnist": "mnist",
             "05_dichotomy": "dichotomy"}  # fmt: skip
@@ -144,7 +146,7 @@ def test_a_level_is_what_it_was(profile, name):
         same = today[called(row), test_set, marks(row["runs"]), n]
         row = {"paper": float("nan"), "difference": float("nan")} | row
         assert any(
-            alike(one["ours"], row["ours"])
+            alike(one["ours"], row["ours"], FITTED.get(called(row), DIGITS))
             and one["n"] == row["n"]
             and (n == 0 or alike(one["paper"], row["paper"]) and alike(one["difference"], row["difference"]))
             for one in same
@@ -153,8 +155,8 @@ def test_a_level_is_what_it_was(profile, name):
     assert compared >= 3
 
 
-def alike(ours: float, theirs: float) -> bool:
-    return ours == pytest.approx(theirs, abs=DIGITS, rel=DIGITS, nan_ok=True)
+def alike(ours: float, theirs: float, digits: float = DIGITS) -> bool:
+    return ours == pytest.approx(theirs, abs=digits, rel=digits, nan_ok=True)
 
 
 # ---------------------------------------------------------------- differences

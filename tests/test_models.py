@@ -185,7 +185,7 @@ def test_pooling_before_relu_changes_no_bit_of_output_or_gradient(name, monkeypa
     theirs = models.build(name, width=SMALL[name]).eval()
     if name == "lenet":
         pool = torch.nn.functional.max_pool2d
-        with_relu_first = lambda x, *rest: pool(torch.nn.functional.relu(x), *rest)  # noqa: E731
+        with_relu_first = lambda x: pool(torch.nn.functional.relu(x), 2)  # noqa: E731
     else:
         layers = list(theirs.features)
         for i in [i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]:
@@ -194,11 +194,44 @@ def test_pooling_before_relu_changes_no_bit_of_output_or_gradient(name, monkeypa
     x, y = batch(16), torch.arange(16) % 10
     nn.functional.cross_entropy(ours(x), y).backward()
     if name == "lenet":
-        monkeypatch.setattr(torch.nn.functional, "max_pool2d", with_relu_first)
+        monkeypatch.setattr(models, "max_pool", with_relu_first)
     nn.functional.cross_entropy(theirs(x), y).backward()
     assert torch.equal(ours(x), theirs(x))
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert torch.equal(a.grad, b.grad) and a.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    "name, width, layout",
+    [
+        ("resnet18", 64, torch.channels_last),
+        ("resnet18", 8, torch.channels_last),
+        ("resnet18", 7, torch.contiguous_format),
+        ("alexnet", 8, torch.channels_last),
+        ("lenet", 64, torch.contiguous_format),
+    ],
+)
+def test_networks_of_few_channels_keep_the_plain_layout(name, width, layout):
+    assert models.build(name, width=width).layout == layout
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("levels", [2, 3, 1000])
+def test_a_maximum_and_its_gradient_are_pytorchs_among_equals_too(levels, dtype, layout):
+    """Black borders make whole squares of equal pixels: the first of them has the gradient."""
+    draw = torch.Generator().manual_seed(levels)
+    x = torch.randint(-levels, levels, (5, 3, 12, 8), generator=draw).to(dtype).contiguous(memory_format=layout)
+    weights = torch.randn(5, 3, 6, 4, generator=draw).to(dtype)
+    found = []
+    for pool in (models.max_pool, lambda x: torch.nn.functional.max_pool2d(x, 2)):
+        asked = x.clone().requires_grad_()
+        with torch.no_grad():
+            evaluated = pool(asked)
+        pooled = pool(asked)
+        pooled.backward(weights)
+        found.append((pooled, evaluated, asked.grad))
+    assert all(map(torch.equal, *found)) and torch.equal(*found[0][:2]) and found[0][2].count_nonzero() == 360
 
 
 def test_the_uniform_teacher_says_nothing():

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from kdlib import models
+
 
 class Images(Dataset):
     """Images as torchvision's CIFAR10 gives them: through PIL."""
@@ -35,6 +37,15 @@ def kd_loss(student, teacher, labels):
     """Equation 3.2 of the paper at a temperature of 20, with equal weights."""
     soft = F.kl_div(F.log_softmax(student / 20, 1), F.softmax(teacher / 20, 1), reduction="batchmean") * 400
     return 0.5 * F.cross_entropy(student, labels) + 0.5 * soft
+
+
+class LeNet(models.LeNet):
+    """With ReLU before pooling, as it is usually written: the same function, four times the work for ReLU."""
+
+    def penultimate(self, x):
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return F.relu(self.fc2(F.relu(self.fc1(x.flatten(1)))))
 
 
 def distil(student: nn.Module, teacher: nn.Module) -> Callable:

@@ -39,7 +39,7 @@ from kdlib.runs.store import (
     write_packed,
     write_sums,
 )  # fmt: skip
-from kdlib.speed import LiveTeacher, StoredTeacher, memory_format, precision_on
+from kdlib.speed import LiveTeacher, StoredTeacher, precision_on
 from kdlib.train import TrainingSet, derive, fit, infer, to_device
 
 # Figure 4 of the paper: two groups of two classes each. Other data sets show their first four classes.
@@ -287,7 +287,8 @@ def untrained_logits(spec: Supervised, device: str) -> np.ndarray:
     They are not kept: seed and data are all there is to them.
     """
     dataset = data.load(spec.dataset)
-    model = initial_network(spec, dataset).to(device, memory_format=memory_format(spec.recipe.precision))
+    model = initial_network(spec, dataset)
+    model.to(device, memory_format=model.layout)
     return on_training_images(model, training_set(dataset.train, dataset, device)).astype(np.float32)
 
 
