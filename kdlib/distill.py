@@ -72,7 +72,7 @@ def softened_kl(
 TERMS: dict[str, Callable[..., Tensor]] = {name: functools.partial(softened_kl, reduction=name) for name in REDUCTIONS}
 
 
-def class_means(logits: Tensor, labels: Tensor) -> Tensor:
+def means_of_classes(logits: Tensor, labels: Tensor) -> Tensor:
     """The mean over the images of its class in the place of each image's own (N, K): nothing within classes is left."""
     onehot = F.one_hot(labels).to(logits.dtype)
     return ((onehot.T @ logits) / onehot.sum(0).clamp(min=1)[:, None])[labels]
@@ -100,7 +100,7 @@ def one_scale(logits: Tensor, labels: Tensor) -> Tensor:
 # What of a teacher's logits (N, K) on the training images, whose labels are (N,), its student is shown.
 TARGETS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "logits": lambda logits, labels: logits,
-    "class_means": class_means,
+    "class_means": means_of_classes,
     "shuffled": shuffled,
     "one_scale": one_scale,
 }

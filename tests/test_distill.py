@@ -253,7 +253,7 @@ def said():
 def test_class_means_are_pandas(said):
     logits, labels = said
     expected = pd.DataFrame(logits.numpy()).groupby(labels.numpy()).transform("mean")
-    np.testing.assert_allclose(distill.class_means(*said).numpy(), expected.to_numpy(), rtol=1e-5)
+    np.testing.assert_allclose(distill.means_of_classes(*said).numpy(), expected.to_numpy(), rtol=1e-5)
 
 
 def test_shuffled_logits_are_those_of_other_images_of_the_class(said):

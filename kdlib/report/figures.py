@@ -416,17 +416,19 @@ def form_handles(forms: Sequence[tuple[str, str]], found: pd.DataFrame) -> list[
 
 @styled
 def gap_by_change(found: pd.DataFrame) -> Picture:
-    """The headline's gap under each change of `kdlib.results.gaps`, in points; the paper's is a diamond above."""
-    figure, axes = canvas(1, 1, 1.0 + 0.3 * (len(found) + 1), PORTRAIT)
+    """The headline's gap under each change of `kdlib.results.gaps`, in points; below, the paper's, if it prints it."""
+    labels = [textwrap.fill(change_name(one), 26) for one in found["who"]]
+    printed = gaps.printed_gap(found)
+    labels += ["the paper's"] * bool(np.isfinite(printed))
+    figure, axes = canvas(1, 1, 1.0 + 0.34 * len(labels), PORTRAIT)
     place = axes[0, 0]
     place.axvline(0, color=GREY, lw=0.8)
+    place.plot(100 * printed, len(found), **PAPER)
     shades = {gaps.MAKES: SAYS["for"], gaps.CLOSES: SAYS["against"], gaps.NOTHING: SAYS["nil"]}
-    for y, row in enumerate(found.itertuples(), 1):
+    for y, row in enumerate(found.itertuples()):
         shade = shades.get(row.says, OPEN_COLOUR)
         place.plot([100 * row.gap_low, 100 * row.gap_high], [y, y], color=shade, lw=1.3)
         place.plot(100 * row.gap, y, **marker(False, True, shade))
-    place.plot(100 * gaps.printed_gap(found), 0, **PAPER)
-    labels = ["the paper's", *(textwrap.fill(change_name(one), 26) for one in found["who"])]
     place.set_yticks(range(len(labels)), labels)
     place.set_ylim(len(labels) - 0.5, -0.5)
     place.set_xlabel("gap, points of accuracy")

@@ -264,7 +264,7 @@ def _text(value: Any) -> str:
 
 def changes_of_gap(found: pd.DataFrame, caption: str, name: str) -> Markdown:
     """What changes do to the headline's gap (`kdlib.results.gaps`), a line a change."""
-    header = ["Change", "Beside", "Gap", "What it does", "Of the paper's gap", "It", "n", "Runs"]
+    header = ["Change", "Beside", "Gap", "What it does", "Of the paper's gap", "So it", "n", "Runs"]
     lines, told = [header, [LEFT, LEFT, SPREAD, SPREAD, RIGHT, LEFT, RIGHT, RIGHT]], list(found.itertuples())
     for row in told:
         gap = number(row.gap, row.digits, "+") + aside(
