@@ -11,6 +11,8 @@ from kdlib.report.markdown import Markdown, number
 from kdlib.results.gaps import CLOSES, MAKES, NOTHING, OPEN
 
 NUMBERS = "by {does} points (95 % interval {low} to {high})"
+ONE_SCALE = "where all teachers' logits have one scale"
+THE_SAME = "where teachers say the same of all images of a class"
 SAID: dict[str, dict[str, str]] = {  # by change, by what it does to the gap
     "epochs=12": {
         MAKES: f"Short training makes the gap: 12 epochs change it {NUMBERS}, to {{gap}} points, so that students of "
@@ -20,22 +22,21 @@ SAID: dict[str, dict[str, str]] = {  # by change, by what it does to the gap
         OPEN: f"Whether short training makes the gap can't be told: 12 epochs change it {NUMBERS}.",
     },
     "epochs=12+targets=one_scale": {
-        MAKES: f"It grows where all teachers' logits have one scale, {NUMBERS}: their size hides a part of it.",
-        CLOSES: f"It closes where all teachers' logits have one scale, {NUMBERS}: so much of it comes from their size.",
-        NOTHING: f"It stays where all teachers' logits have one scale, which changes it {NUMBERS}: it does not come "
-        "from their size.",
-        OPEN: "Whether it comes from the size of the teachers' logits can't be told: where all have one scale it "
-        f"changes {NUMBERS}.",
+        MAKES: f"The gap at 12 epochs grows {ONE_SCALE}, {NUMBERS}: their size hides a part of it.",
+        CLOSES: f"The gap at 12 epochs closes {ONE_SCALE}, {NUMBERS}: so much of it comes from their size.",
+        NOTHING: f"The gap at 12 epochs stays {ONE_SCALE}, which changes it {NUMBERS}: it does not come from their "
+        "size.",
+        OPEN: "Whether the gap at 12 epochs comes from the size of the teachers' logits can't be told: "
+        f"{ONE_SCALE} it changes {NUMBERS}.",
     },
     "epochs=12+targets=class_means": {
-        MAKES: f"It grows where teachers say the same of all images of a class, {NUMBERS}: what they say of single "
-        "images hides a part of it.",
-        CLOSES: f"It closes where teachers say the same of all images of a class, {NUMBERS}: so much of it comes from "
-        "what they say of single images.",
-        NOTHING: f"It stays where teachers say the same of all images of a class, which changes it {NUMBERS}: it does "
-        "not come from what they say of single images.",
-        OPEN: "Whether it comes from what teachers say of single images can't be told: where they say the same of all "
-        f"images of a class it changes {NUMBERS}.",
+        MAKES: f"The gap at 12 epochs grows {THE_SAME}, {NUMBERS}: what they say of single images hides a part of it.",
+        CLOSES: f"The gap at 12 epochs closes {THE_SAME}, {NUMBERS}: so much of it comes from what they say of single "
+        "images.",
+        NOTHING: f"The gap at 12 epochs stays {THE_SAME}, which changes it {NUMBERS}: it does not come from what they "
+        "say of single images.",
+        OPEN: "Whether the gap at 12 epochs comes from what teachers say of single images can't be told: "
+        f"{THE_SAME} it changes {NUMBERS}.",
     },
 }
 UNTOLD = "One seed of each network can't tell what a change does from chance: this edition gives no answer."
