@@ -21,7 +21,7 @@ def gaps(**says):
     return frame.assign(low=frame["estimate"] - 0.002, high=frame["estimate"] + 0.002)
 
 
-@pytest.mark.parametrize("change, does", itertools.product(why.SAID, OUTCOMES))
+@pytest.mark.parametrize("change, does", list(itertools.product(why.SAID, OUTCOMES)))
 def test_each_outcome_has_a_sentence_with_its_numbers(change, does):
     said = why.answer(gaps(**{change: does}))
     assert "by +1.1 points (95 % interval +0.9 to +1.3)" in said and said.endswith(".") and "{" not in said

@@ -1,6 +1,6 @@
 """The answer of the chapter *Why*: a sentence for each outcome of what was declared in `kdlib.causes`.
 
-The sentences were written before any changed student was trained; which of them stand on the page, and with which
+The sentences were written before any gap under a change was known; which of them stand on the page, and with which
 numbers, the runs decide (`kdlib.results.gaps`).
 """
 
