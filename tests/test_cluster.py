@@ -192,7 +192,7 @@ def test_a_scheduler_that_forgets_is_told_of_in_one_sentence(client, tmp_path, m
         threading.Thread(target=client.cancel, args=(list(work.futures.futures),)).start()
 
     monkeypatch.setattr(cluster.Work, "heard", forget)
-    with pytest.raises(RunError, match="the scheduler is gone: the same command goes on"):
+    with pytest.raises(RunError, match="the scheduler is gone, .* the same command goes on"):
         runs.ensure([SLOW], cluster=client, device="cpu", store=tmp_path)
     assert not Run(SLOW, tmp_path).exists()
 

@@ -287,7 +287,10 @@ class Work:
             self.failed[run.key] = "its workers died again and again, for want of memory perhaps"
         except Exception as error:
             if future.status not in ("finished", "error"):
-                raise RunError("the scheduler is gone: the same command goes on with what is left") from error
+                raise RunError(
+                    "the scheduler is gone, and its workers with it: start them again, and the same command goes on "
+                    "with what is left"
+                ) from error
             self.failed[run.key] = reason(error)
         else:
             with make.appearing(run) as aside:
