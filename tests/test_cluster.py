@@ -364,6 +364,17 @@ def test_a_run_whose_teaching_was_lost_too_often_is_handed_out_anew(students_of_
     assert list(work.failed) == [lost.key] and not work.begun
 
 
+def test_a_failure_without_words_is_named_by_its_kind(students_of_a_stored_teacher):
+    def out_of_memory():
+        raise MemoryError
+
+    work, _ = students_of_a_stored_teacher
+    future = work.futures.pop()
+    future.result, future.status = out_of_memory, "error"
+    work.finish(future, {})
+    assert work.failed == {future.key: "MemoryError"}
+
+
 def test_what_was_lost_for_all_students_of_a_teacher_is_read_again_once(students_of_a_stored_teacher, monkeypatch):
     work, _ = students_of_a_stored_teacher
     read = []
