@@ -57,7 +57,8 @@ def client():
     """Of three workers, which are forked from one process that has imported everything, where there is such a thing."""
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     with dask.config.set({"distributed.worker.multiprocessing-method": method}):
-        distributed.utils.get_mp_context().set_forkserver_preload(["kdlib.runs.cluster"])  # in place of Dask's own list
+        # In place of Dask's own list; the second is what PyTorch imports when it first trains.
+        distributed.utils.get_mp_context().set_forkserver_preload(["kdlib.runs.cluster", "torch._dynamo"])
         with cluster.connected(3, None) as client:
             client.wait_for_workers(3)
             yield client
@@ -157,10 +158,15 @@ main([*sys.argv[1:], "--workers", "1"])
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def killed(tmp_path_factory):
+    """What `a_killed_client` returns, to be waited for: it starts while others do."""
+    with ThreadPoolExecutor() as pool:
+        yield pool.submit(a_killed_client, tmp_path_factory.mktemp("killed"))
+
+
+def a_killed_client(store):
     """The store of a client that was killed when it had made a run, what the client told, and its workers."""
-    store = tmp_path_factory.mktemp("killed")
     first = subprocess.Popen(
         [sys.executable, "-c", LISTED_THEN_MADE, *WORDS], cwd=ROOT, stdout=subprocess.PIPE, text=True,
         env=os.environ | {"KDLIB_RUNS": str(store)},
@@ -175,16 +181,16 @@ def killed(tmp_path_factory):
 
 
 def test_a_client_that_is_killed_leaves_whole_runs_and_the_next_goes_on(client, killed, monkeypatch, capsys):
-    tmp_path, _, _, its_own = killed
-    assert len(list(tmp_path.glob("digits-*"))) == 1
+    store, _, _, its_own = killed.result()
+    assert len(list(store.glob("digits-*"))) == 1
     assert its_own and psutil.wait_procs(its_own, timeout=120)[1] == []
-    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path))
+    monkeypatch.setenv("KDLIB_RUNS", str(store))
     assert cli.main([*WORDS, "--cluster", client.scheduler.address]) == 0
     assert "teachers: 2 runs" in capsys.readouterr().out
     for spec in study.teachers(
         study.settings("teachers", teacher_epochs=1, batch_size=256, augmentations=["none", "mixup"])
     ):
-        Run(spec, tmp_path).check()
+        Run(spec, store).check()
 
 
 def test_a_scheduler_that_forgets_is_told_of_in_one_sentence(client, tmp_path, monkeypatch):
@@ -270,7 +276,7 @@ def test_no_scheduler_at_an_address_is_one_sentence(capsys, monkeypatch, tmp_pat
 
 
 def test_dask_is_not_imported_unless_asked_for(killed):
-    _, told, untouched, _ = killed
+    _, told, untouched, _ = killed.result()
     assert "2 to make" in told and "without Dask: True" in told
     assert untouched
 
