@@ -239,9 +239,8 @@ class Work:
     def go_on(self) -> None:
         self.submit(None)
         for finished in self.futures.batches():
-            teaching: dict[
-                Path, Future
-            ] = {}  # of students that are handed out again, as it may be lost for all at once
+            # Of students that are handed out again: it may be lost for all of a teacher's at once.
+            teaching: dict[Path, Future] = {}
             for future in finished:
                 self.finish(future, teaching)
 
