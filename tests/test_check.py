@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -148,6 +149,7 @@ def test_a_run_of_an_extension_that_is_not_loaded_here_is_checked_all_the_same(s
 def test_what_killed_processes_leave_is_told_and_what_living_ones_are_at_is_not(store, capsys):
     for name in ("a-run.1f", "b-run.2e"):
         (store / ".making" / name).mkdir(parents=True)
+        os.utime(store / ".making" / name, (0, 0))
     (store / ".checkpoints").mkdir(exist_ok=True)
     (store / ".checkpoints" / "c-run.pt").write_bytes(b"")
     (store / ".passes" / "d").mkdir(parents=True)
@@ -158,6 +160,12 @@ def test_what_killed_processes_leave_is_told_and_what_living_ones_are_at_is_not(
     assert [line.split(" ")[0] for line in lines] == [
         str(store / name) for name in (".making/a-run.1f", ".checkpoints/c-run.pt", ".passes/d/0.99.tmp")
     ]
+
+
+def test_what_a_clusters_client_has_just_begun_to_write_is_not_told_to_be_of_a_killed_process(store, capsys):
+    (store / ".making" / "a-run.1f").mkdir(parents=True)
+    assert main(["check"]) == 0
+    assert f"{store / '.making' / 'a-run.1f'} is being written by a cluster's client" in capsys.readouterr().out
 
 
 def test_a_run_that_another_process_is_at_is_not_moved(store):

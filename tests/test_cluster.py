@@ -2,6 +2,7 @@
 
 import gc
 import json
+import multiprocessing
 import os
 import signal
 import socket
@@ -23,6 +24,8 @@ from kdlib import runs, study
 from kdlib.runs import Run, RunError, make, states
 
 distributed = pytest.importorskip("distributed")
+import dask  # noqa: E402
+
 from kdlib.runs import cluster  # noqa: E402 (it imports distributed)
 
 TIMES = ("metrics.json", "history.csv", "SHA256SUMS")  # hold how long it took, or the checksum of what does
@@ -51,9 +54,14 @@ def free_port():
 
 @pytest.fixture(scope="module")
 def client():
-    with cluster.connected(2, None) as client:
-        client.wait_for_workers(2)
-        yield client
+    """Of three workers, which are forked from one process that has imported everything, where there is such a thing."""
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    with dask.config.set({"distributed.worker.multiprocessing-method": method}):
+        # In place of Dask's own list; the second is what PyTorch imports when it first trains.
+        distributed.utils.get_mp_context().set_forkserver_preload(["kdlib.runs.cluster", "torch._dynamo"])
+        with cluster.connected(3, None) as client:
+            client.wait_for_workers(3)
+            yield client
 
 
 @pytest.fixture(scope="module")
@@ -89,16 +97,14 @@ def test_a_spec_that_fails_fails_alone_and_is_named(client, tmp_path):
     assert Run(ALONE, tmp_path).exists() and not Run(FAILING, tmp_path).exists()
 
 
-def test_a_run_goes_on_elsewhere_when_its_worker_is_killed(undisturbed, tmp_path, capsys):
-    with cluster.connected(3, None) as client:  # one to be killed each time, and one that is left
-        client.wait_for_workers(3, timeout=120)
-        for patience in (0, 3):  # Dask's: with none, it leaves it to us to hand the run out again
-            client.run_on_scheduler(
-                lambda dask_scheduler, count: setattr(dask_scheduler, "allowed_failures", count), count=patience
-            )
-            made = made_though_killed(client, tmp_path / str(patience))
-            assert bytes_of(made) == bytes_of(undisturbed[-1])
-            assert f"{made.key}: once more" in capsys.readouterr().out
+@pytest.mark.parametrize("patience", [0, 3])  # Dask's: with none, it leaves it to us to hand the run out again
+def test_a_run_goes_on_elsewhere_when_its_worker_is_killed(client, undisturbed, tmp_path, capsys, patience):
+    client.run_on_scheduler(
+        lambda dask_scheduler, count: setattr(dask_scheduler, "allowed_failures", count), count=patience
+    )
+    made = made_though_killed(client, tmp_path)
+    assert bytes_of(made) == bytes_of(undisturbed[-1])
+    assert f"{made.key}: once more" in capsys.readouterr().out
 
 
 def made_though_killed(client, store):
@@ -140,25 +146,51 @@ def test_teachers_come_first_and_those_that_most_wait_for_before_others(client, 
     assert asked[runs.key(TEACHER)] > asked[runs.key(RANDOM)] > asked[runs.key(other)]
 
 
-def test_a_client_that_is_killed_leaves_whole_runs_and_the_next_goes_on(client, tmp_path, monkeypatch, capsys):
-    words = ["run", "--chapter", "teachers", "--set", "teacher_epochs=1", "--set", "augmentations=[none, mixup]"]
-    words += ["--set", "batch_size=256", "--set", "device=cpu"]
-    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path))
+WORDS = ["run", "--chapter", "teachers", "--set", "teacher_epochs=1", "--set", "augmentations=[none, mixup]"]
+WORDS += ["--set", "batch_size=256", "--set", "device=cpu"]
+LISTED_THEN_MADE = """
+import sys
+from kdlib.__main__ import main
+
+main([*sys.argv[1:], "--list"])
+print("without Dask:", "distributed" not in sys.modules, flush=True)
+main([*sys.argv[1:], "--workers", "1"])
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def killed(tmp_path_factory):
+    """What `a_killed_client` returns, to be waited for: it starts while others do."""
+    with ThreadPoolExecutor() as pool:
+        yield pool.submit(a_killed_client, tmp_path_factory.mktemp("killed"))
+
+
+def a_killed_client(store):
+    """The store of a client that was killed when it had made a run, what the client told, and its workers."""
     first = subprocess.Popen(
-        [sys.executable, "-m", "kdlib", *words, "--workers", "1"], cwd=ROOT, stdout=subprocess.PIPE
-    )
-    until(lambda: list(tmp_path.glob("digits-*")))
+        [sys.executable, "-c", LISTED_THEN_MADE, *WORDS], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"KDLIB_RUNS": str(store)},
+    )  # fmt: skip
+    told = [first.stdout.readline() for _ in range(4)]
+    untouched = not any(store.iterdir())
+    until(lambda: list(store.glob("digits-*")))
     its_own = psutil.Process(first.pid).children(recursive=True)
     first.kill()
     first.communicate()
-    assert len(list(tmp_path.glob("digits-*"))) == 1
-    assert psutil.wait_procs(its_own, timeout=120)[1] == []
-    assert cli.main([*words, "--cluster", client.scheduler.address]) == 0
+    return store, "".join(told), untouched, its_own
+
+
+def test_a_client_that_is_killed_leaves_whole_runs_and_the_next_goes_on(client, killed, monkeypatch, capsys):
+    store, _, _, its_own = killed.result()
+    assert len(list(store.glob("digits-*"))) == 1
+    assert its_own and psutil.wait_procs(its_own, timeout=120)[1] == []
+    monkeypatch.setenv("KDLIB_RUNS", str(store))
+    assert cli.main([*WORDS, "--cluster", client.scheduler.address]) == 0
     assert "teachers: 2 runs" in capsys.readouterr().out
     for spec in study.teachers(
         study.settings("teachers", teacher_epochs=1, batch_size=256, augmentations=["none", "mixup"])
     ):
-        Run(spec, tmp_path).check()
+        Run(spec, store).check()
 
 
 def test_a_scheduler_that_forgets_is_told_of_in_one_sentence(client, tmp_path, monkeypatch):
@@ -166,7 +198,7 @@ def test_a_scheduler_that_forgets_is_told_of_in_one_sentence(client, tmp_path, m
         threading.Thread(target=client.cancel, args=(list(work.futures.futures),)).start()
 
     monkeypatch.setattr(cluster.Work, "heard", forget)
-    with pytest.raises(RunError, match="the scheduler is gone: the same command goes on"):
+    with pytest.raises(RunError, match="the scheduler is gone, .* the same command goes on"):
         runs.ensure([SLOW], cluster=client, device="cpu", store=tmp_path)
     assert not Run(SLOW, tmp_path).exists()
 
@@ -243,14 +275,10 @@ def test_no_scheduler_at_an_address_is_one_sentence(capsys, monkeypatch, tmp_pat
     assert error.startswith("kdlib: no scheduler") and error.count("\n") == 1
 
 
-def test_dask_is_not_imported_unless_asked_for(tmp_path):
-    code = "import sys; from kdlib.__main__ import main; main(sys.argv[1:]); assert 'distributed' not in sys.modules"
-    command = [sys.executable, "-c", code, "run", "--list", "--chapter", "teachers"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"KDLIB_RUNS": str(tmp_path)}, capture_output=True, text=True, check=True
-    )
-    assert "5 to make" in done.stdout
-    assert not any(tmp_path.iterdir())
+def test_dask_is_not_imported_unless_asked_for(killed):
+    _, told, untouched, _ = killed.result()
+    assert "2 to make" in told and "without Dask: True" in told
+    assert untouched
 
 
 def test_where_another_process_was_first_its_run_stays(undisturbed, tmp_path):
@@ -273,7 +301,7 @@ def test_what_is_told_is_of_ones_own_runs_and_counted_once_a_kind(client, undist
     assert "refused" not in capsys.readouterr().out
     asked = []
     monkeypatch.setattr(states.statistics, "median", lambda times: asked.append(times) or 3600.0)
-    work.costs.learn(
+    work.costs.just_made(
         *(json.loads((store / runs.key(ALONE) / name).read_text()) for name in ("spec.json", "metrics.json"))
     )
     work.tell(next(iter(pending)))
@@ -291,6 +319,17 @@ class Submitted:
 
     def release(self):
         self.released = True
+
+
+class Batches:
+    """In place of `as_completed`: these have ended, and what is added to them never does."""
+
+    def __init__(self, ended):
+        self.ended, self.added = ended, []
+        self.add = self.added.append
+
+    def batches(self):
+        return self.ended
 
 
 @pytest.fixture
@@ -320,15 +359,36 @@ def test_what_students_learn_from_is_let_go_of_when_they_are_submitted(students_
 def test_a_run_whose_teaching_was_lost_too_often_is_handed_out_anew(students_of_a_stored_teacher):
     work, _ = students_of_a_stored_teacher
     lost = work.futures.pop()
-    work.finish(lost)
+    work.finish(lost, {})
     assert lost.released and not work.failed
     assert {future.key for future in work.futures} == set(work.pending)
     for _ in range(cluster.LIVES - 1):  # it never begins: what it learns from is lost each time
         assert not work.failed
         (again,) = (future for future in work.futures if future.key == lost.key)
         work.futures.remove(again)
-        work.finish(again)
+        work.finish(again, {})
     assert list(work.failed) == [lost.key] and not work.begun
+
+
+def test_a_failure_without_words_is_named_by_its_kind(students_of_a_stored_teacher):
+    def out_of_memory():
+        raise MemoryError
+
+    work, _ = students_of_a_stored_teacher
+    future = work.futures.pop()
+    future.result, future.status = out_of_memory, "error"
+    work.finish(future, {})
+    assert work.failed == {future.key: "MemoryError"}
+
+
+def test_what_was_lost_for_all_students_of_a_teacher_is_read_again_once(students_of_a_stored_teacher, monkeypatch):
+    work, _ = students_of_a_stored_teacher
+    read = []
+    monkeypatch.setattr(cluster, "read_files", lambda folder, _: read.append(folder))
+    work.futures = Batches([list(work.futures)])
+    work.waiting.clear()
+    work.go_on()
+    assert len(read) == 1 and {future.key for future in work.futures.added} == set(work.pending)
 
 
 def test_a_list_tells_states_and_time(undisturbed, tmp_path):
@@ -358,3 +418,20 @@ def test_times_are_of_runs_of_the_same_kind(undisturbed):
     assert costs.of(RANDOM) == 0
     assert costs.of(replace(ALONE, model="alexnet")) is None
     assert states.Costs(store, "cuda").of(STUDENT) is None
+
+
+def test_the_time_left_is_of_the_kind_of_device_that_runs_are_made_on(undisturbed):
+    store, costs = undisturbed[0].store, states.Costs(undisturbed[0].store, "auto")
+    files = [json.loads((store / runs.key(ALONE) / name).read_text()) for name in ("spec.json", "metrics.json")]
+    costs.learn(*files)
+    assert costs.of(ALONE) is None
+    costs.just_made(*files)
+    assert costs.of(ALONE) == pytest.approx(files[1]["provenance"]["seconds"])
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"provenance": 1}'])
+def test_a_damaged_run_tells_nothing_of_times(undisturbed, tmp_path, content):
+    (tmp_path / "digits-damaged").mkdir()
+    (tmp_path / "digits-damaged" / "spec.json").write_text((undisturbed[0].folder / "spec.json").read_text())
+    (tmp_path / "digits-damaged" / "metrics.json").write_text(content)
+    assert not states.Costs(tmp_path, "cpu").of_epoch

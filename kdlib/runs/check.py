@@ -44,6 +44,7 @@ from kdlib.runs.store import (
 
 ASIDE = ".damaged"  # in the store
 CLOSE = 1e-6  # of a score and the same score computed elsewhere
+MOMENT = 60  # seconds in which a finished run is written
 HALF = 1e-3  # of a mean of float16 numbers and that of what they were rounded from
 
 
@@ -178,16 +179,26 @@ def set_aside(folder: Path) -> Path:
 
 
 def left_over(store: Path) -> Iterator[str]:
-    """What processes that were killed have left; what a living one is at is none of it, but for what a cluster's
-    client is writing, who holds no lock."""
+    """What processes that were killed have left; what a living one is at is none of it."""
     for path in sorted(store.glob(".making/*")):
         if free(store, path.stem):
-            yield f"{path} was being written by a process that was killed: the next to make the run clears it away"
+            if just_begun(path):
+                yield f"{path} is being written by a cluster's client, or was when it was killed a moment ago"
+            else:
+                yield f"{path} was being written by a process that was killed: the next to make the run clears it away"
     for path in sorted(store.glob(".checkpoints/*.pt")):
         if free(store, path.stem):
             yield f"{path} is of a run that was broken off: the next to make the run goes on from it"
     for path in sorted(store.glob(".[cp]*s/**/*.tmp")):
         yield f"{path} was being written: where nothing is being trained it can be deleted"
+
+
+def just_begun(path: Path) -> bool:
+    """Whether a folder may be what a cluster's client, who holds no lock, is writing; one that is gone was."""
+    try:
+        return time.time() - path.stat().st_mtime < MOMENT
+    except FileNotFoundError:
+        return True
 
 
 def free(store: Path, name: str) -> bool:

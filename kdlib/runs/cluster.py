@@ -31,15 +31,14 @@ from kdlib import data
 from kdlib.runs import make
 from kdlib.runs.specs import RunError, Spec, canonical, from_canonical, key
 from kdlib.runs.states import Costs, in_words, size
-from kdlib.runs.store import Run, open_store
+from kdlib.runs.store import Run, open_store, reason
 
 Files = dict[str, bytes]  # of a run's folder, by name
 TOPIC = "kdlib"  # of the events by which workers say what they begin, and which of them are refused
 PATIENCE = "20s"  # with a scheduler that does not answer
 WAITS = 30  # seconds for other workers' answers, where one can't read the question
 LIVES = 10  # workers that may die under one run before it is taken for the cause
-# A teacher's weights are a task of tens of megabytes, which Dask would warn of.
-dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"})
+LARGE = {"distributed.admin.large-graph-warning-threshold": "1GB"}  # of a task: a teacher's weights are tens of MB
 
 
 @contextlib.contextmanager
@@ -184,7 +183,8 @@ def make_on(client: Client, pending: dict[str, Run], device: str) -> None:
         admit(client, admission)
         if not client.scheduler_info()["workers"]:
             work.bar.write("no worker is there yet: waiting for one")
-        work.go_on()
+        with dask.config.set(LARGE):
+            work.go_on()
     finally:
         client.unsubscribe_topic(TOPIC)
         work.bar.close()
@@ -238,8 +238,11 @@ class Work:
 
     def go_on(self) -> None:
         self.submit(None)
-        for future in self.futures:
-            self.finish(future)
+        for finished in self.futures.batches():
+            # Of students that are handed out again: it may be lost for all of a teacher's at once.
+            teaching: dict[Path, Future] = {}
+            for future in finished:
+                self.finish(future, teaching)
 
     def submit(self, teacher: str | None) -> None:
         """Those that wait for this teacher."""
@@ -269,7 +272,7 @@ class Work:
             teaching[path] = self.client.submit(given, files, pure=False, resources=on_admitted)
         return teaching[path]
 
-    def finish(self, future: Future) -> None:
+    def finish(self, future: Future, teaching: dict[Path, Future]) -> None:
         run = self.pending[future.key]
         try:
             files = future.result()
@@ -278,17 +281,20 @@ class Work:
             if max(self.begun[run.key], self.lost[run.key]) < LIVES:
                 future.release()
                 self.client.sync(asyncio.sleep, 0)  # forgotten, before another task has the same key
-                self.hand_out(run, {})
+                self.hand_out(run, teaching)
                 return
             self.failed[run.key] = "its workers died again and again, for want of memory perhaps"
         except Exception as error:
             if future.status not in ("finished", "error"):
-                raise RunError("the scheduler is gone: the same command goes on with what is left") from error
-            self.failed[run.key] = str(error)
+                raise RunError(
+                    "the scheduler is gone, and its workers with it: start them again, and the same command goes on "
+                    "with what is left"
+                ) from error
+            self.failed[run.key] = reason(error)
         else:
             with make.appearing(run) as aside:
                 write_files(aside, files)
-            self.costs.learn(*(json.loads(files[name]) for name in ("spec.json", "metrics.json")))
+            self.costs.just_made(*(json.loads(files[name]) for name in ("spec.json", "metrics.json")))
             self.submit(run.key)
         future.release()
         self.tell(run.key)

@@ -69,18 +69,24 @@ class Costs:
     def __init__(self, store: Path, device: str):
         self.of_epoch: dict[tuple[tuple, bool], list[float]] = defaultdict(list)
         for path in store.glob("*/spec.json"):
-            with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # a damaged run tells nothing
+            # A damaged run tells nothing.
+            with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
                 scores = path.with_name("metrics.json").read_text(encoding="utf-8")
                 self.learn(json.loads(path.read_text(encoding="utf-8")), json.loads(scores))
         self.on_cpu = device == "cpu"
 
     def learn(self, spec: dict, scores: dict) -> None:
-        """Take a finished run into account, given as its files have it: the next are made where it was."""
+        """Take a finished run into account, given as its files have it."""
         of, epochs = size(spec)
         made = scores.get("provenance")
         if epochs and made:
-            self.on_cpu = made["device"].endswith("CPU")
-            self.of_epoch[of, self.on_cpu].append(made["seconds"] / epochs)
+            self.of_epoch[of, was_on_cpu(made)].append(made["seconds"] / epochs)
+
+    def just_made(self, spec: dict, scores: dict) -> None:
+        """The same of one that was made just now: the next are made on the kind of device that it was made on."""
+        self.learn(spec, scores)
+        if made := scores.get("provenance"):
+            self.on_cpu = was_on_cpu(made)
 
     def of_size(self, of: tuple[tuple, int]) -> float | None:
         """Seconds of a whole run, None where none of its kind is known; nothing of a network without training."""
@@ -90,6 +96,10 @@ class Costs:
 
     def of(self, spec: Spec) -> float | None:
         return self.of_size(size(canonical(spec)))
+
+
+def was_on_cpu(provenance: dict) -> bool:
+    return provenance["device"].endswith("CPU")
 
 
 def size(spec: dict) -> tuple[tuple, int]:
