@@ -1,15 +1,18 @@
-"""Reading what is there: `runs.ensure` on stored runs, and every notebook executed from the published edition's.
+"""Reading what is there: `runs.ensure` on stored runs, every notebook executed from the published edition's, its pages.
 
 python benchmarks/store.py runs                     # results/<processor>/store.json
 python benchmarks/store.py notebooks [REPEATS]      # results/<processor>/notebooks.json
+python benchmarks/store.py report [REPEATS]         # two notebooks at a time, and the pages: results/…/report.json
 """
 
 import dataclasses
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import timing
@@ -65,25 +68,38 @@ def time_store() -> None:
     keep("store", runs=ASKED, seconds=found)
 
 
-def execute_all() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
-            command = [
-                sys.executable,
-                "-m",
-                "papermill",
-                notebook,
-                Path(folder) / notebook.name,
-                "-p",
-                "profile",
-                "paper",
-            ]
-            subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def execute(notebook: Path, folder: str) -> None:
+    command = [sys.executable, "-m", "papermill", notebook, Path(folder) / notebook.name, "-p", "profile", "paper"]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def execute_all(at_once: int) -> None:
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(lambda notebook: execute(notebook, folder), notebooks))
+
+
+def build_pages() -> float:
+    """Seconds of a strict build of the published edition's pages, from a copy of their sources."""
+    (ROOT / "_build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=ROOT / "_build") as folder:
+        book = Path(folder) / "book"
+        shutil.copytree(ROOT / "book", book, ignore=shutil.ignore_patterns("_build"))
+        shutil.copyfile(ROOT / "_config.yml", book / "_config.yml")
+        start = "from jupyter_book.cli.main import main; main()"
+        command = [sys.executable, "-c", start, "build", book, "-W", "-n", "--keep-going"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return timing.seconds(lambda: subprocess.run(command, cwd=ROOT, check=True, **quiet))
 
 
 def time_notebooks(repeats: int = timing.REPEATS) -> None:
-    keep("notebooks", seconds=alternate({"all notebooks": lambda: timing.seconds(execute_all)}, repeats))
+    keep("notebooks", seconds=alternate({"all notebooks": lambda: timing.seconds(lambda: execute_all(1))}, repeats))
+
+
+def time_report(repeats: int = timing.REPEATS) -> None:
+    sides = {"notebooks": lambda: timing.seconds(lambda: execute_all(2)), "pages": build_pages}
+    keep("report", seconds=alternate(sides, repeats))
 
 
 if __name__ == "__main__":
-    {"runs": time_store, "notebooks": time_notebooks}[sys.argv[1]](*map(int, sys.argv[2:]))
+    {"runs": time_store, "notebooks": time_notebooks, "report": time_report}[sys.argv[1]](*map(int, sys.argv[2:]))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 
 import jinja2
 import pytest
@@ -179,3 +180,16 @@ def test_a_run_judged_on_images_held_out_tells_that_and_promises_no_predictions(
     assert "held out" in trial and ">0.6125<" in trial and "Test images" not in trial
     for promised in ("Its predictions", "kdlib again"):
         assert promised in whole and promised not in trial
+
+
+def test_records_share_the_contents_beside_them_and_chapters_have_their_own(records):
+    app, asked = SimpleNamespace(env=SimpleNamespace(temp_data={})), []
+
+    def contents(page: str, **settings) -> str:
+        context = {"toctree": lambda **given: asked.append(page) or f"{page} {given}"}
+        records.share_contents(app, page, "page.html", context, None)
+        return context["toctree"](**settings)
+
+    assert contents("runs/a", depth=1) == contents("runs/b", depth=1) == "runs/a {'depth': 1}"
+    assert contents("runs/b", depth=2) == "runs/b {'depth': 2}" and contents("summary", depth=1).startswith("summary")
+    assert asked == ["runs/a", "runs/b", "summary"]

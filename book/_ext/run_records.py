@@ -35,6 +35,7 @@ def setup(app):
     sys.path.append(str(PROJECT))  # the package need not be installed for the book to be built
     app.connect("config-inited", lambda app, config: config.templates_path.append(str(TEMPLATES)))
     app.connect("html-collect-pages", pages)
+    app.connect("html-page-context", share_contents, priority=100)  # before the theme's, which asks for it
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -50,6 +51,20 @@ def pages(app) -> Iterator[tuple[str, dict, str]]:
     if known:
         rows = [(mark, run.key, run.metrics.get("test", {})) for mark, run in known.items()]
         yield "runs/index", {"title": "Runs", "runs": rows}, "run_index.html"
+
+
+def share_contents(app, page: str, template: str, context: dict, doctree) -> None:
+    """The table of contents beside the text is the same on all these pages: it is made once, not for each."""
+    if page.startswith("runs/"):
+        make, made = context["toctree"], app.env.temp_data.setdefault("contents_of_runs", {})
+
+        def once(**settings) -> str:
+            asked = tuple(sorted(settings.items()))
+            if asked not in made:
+                made[asked] = make(**settings)
+            return made[asked]
+
+        context["toctree"] = once
 
 
 # ---------------------------------------------------------------- which runs
