@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -10,6 +11,7 @@ from kdlib import KdlibError
 
 DIRECTIONS = ("teacher_student", "student_teacher")
 REDUCTIONS = ("batchmean", "mean")
+SCALE = 3.0  # of `one_scale`: about that of the logits of a teacher trained on plain images
 # Above it the two distributions differ by less than float32 tells apart, and their divergence is rounding.
 MAX_TEMPERATURE = 1000.0
 
@@ -68,6 +70,40 @@ def softened_kl(
 # The distillation term, by the name that `kd_loss` calls `reduction`: of logits (N, K) of student and teacher, and the
 # settings `temperature` and `direction`, a scalar, which `kd_loss` multiplies by temperature**2.
 TERMS: dict[str, Callable[..., Tensor]] = {name: functools.partial(softened_kl, reduction=name) for name in REDUCTIONS}
+
+
+def means_of_classes(logits: Tensor, labels: Tensor) -> Tensor:
+    """The mean over the images of its class in the place of each image's own (N, K): nothing within classes is left."""
+    onehot = F.one_hot(labels).to(logits.dtype)
+    return ((onehot.T @ logits) / onehot.sum(0).clamp(min=1)[:, None])[labels]
+
+
+def shuffled(logits: Tensor, labels: Tensor) -> Tensor:
+    """The logits (N, K) of other images of the same class, the same for every teacher: what is said of a class stays,
+    what is said of an image goes."""
+    draw = torch.rand(len(labels), generator=torch.Generator().manual_seed(0)).to(labels.device)
+    by_class = torch.argsort(labels, stable=True)
+    at_random = torch.argsort(draw)
+    at_random = at_random[torch.argsort(labels[at_random], stable=True)]
+    out = torch.empty_like(logits)
+    out[by_class] = logits[at_random]
+    return out
+
+
+def one_scale(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logits (N, K) about their mean, multiplied so that their root mean square over all images is `SCALE`: at a high
+    temperature all teachers then have the same mean entropy, to second order."""
+    centred = logits - logits.mean(dim=1, keepdim=True)
+    return centred * (SCALE / centred.square().mean().sqrt())
+
+
+# What of a teacher's logits (N, K) on the training images, whose labels are (N,), its student is shown.
+TARGETS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "logits": lambda logits, labels: logits,
+    "class_means": means_of_classes,
+    "shuffled": shuffled,
+    "one_scale": one_scale,
+}
 
 
 def kd_loss(

@@ -110,6 +110,14 @@ def augmentations_of(name: str, value: Any) -> tuple[str, ...]:
     return augment.parse(value)
 
 
+@expecting("settings joined by +, such as epochs=12+temperature=4")
+def a_change(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ParameterError(f"{name} is {value!r}: expected a text such as epochs=12+temperature=4")
+    settings_of_change(value)
+    return value
+
+
 @expecting("auto, cpu, cuda, cuda:0")
 def a_device(name: str, value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
@@ -164,6 +172,11 @@ class Settings:
         "training", whole_number(1), "students of each teacher under the chosen budget, with seeds of their own"
     )
     batch_size: int = parameter("training", whole_number(1), "images in a step")
+    changes: tuple[str, ...] = parameter(
+        "training",
+        sequence(a_change, "[epochs=12, epochs=12+temperature=4]"),
+        "what is changed of the students of the chapter Why, each time in other students",
+    )
     temperature: float = parameter(
         "loss", real_number(0, MAX_TEMPERATURE, open_low=True), "softening of both distributions"
     )
@@ -406,6 +419,58 @@ def ablation(s: Settings) -> list[Spec]:
     return list(dict.fromkeys(specs))
 
 
+# What of a student and of its training can be changed: `Distilled` has the first, `Recipe` the others.
+CHANGEABLE = ("temperature", "kd_weight", "direction", "reduction", "targets")
+OF_RECIPE = ("epochs", "batch_size", "peak_lr", "weight_decay", "momentum", "clip_norm", "drops")
+
+
+def settings_of_change(change: str) -> dict[str, Any]:
+    """The settings that a change names: values are Python's, or names as they are.
+
+    >>> settings_of_change("epochs=12+targets=shuffled+drops=[6, 9]")
+    {'epochs': 12, 'targets': 'shuffled', 'drops': [6, 9]}
+    """
+    found: dict[str, Any] = {}
+    for setting in change.split("+") if change else ():
+        name, equals, text = setting.partition("=")
+        if name not in (*CHANGEABLE, *OF_RECIPE) or not equals:
+            known = ", ".join((*CHANGEABLE, *OF_RECIPE))
+            raise ParameterError(f"{setting!r} changes nothing: expected NAME=VALUE, of {known}")
+        try:
+            found[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            found[name] = text
+    return found
+
+
+def changed(spec: Distilled, change: str) -> Distilled:
+    """A student with some settings changed."""
+    values = settings_of_change(change)
+    recipe = {name: values.pop(name) for name in OF_RECIPE if name in values}
+    try:
+        return replace(spec, recipe=replace(spec.recipe, **recipe), **values)
+    except (KdlibError, TypeError) as error:
+        raise ParameterError(f"{change} can't be done: {error}") from error
+
+
+def why(s: Settings) -> list[Spec]:
+    """Students of each augmentation's teachers, as held-out images favour, and with each of the settings' changes."""
+    return list(dict.fromkeys(spec for change in ("", *s.changes) for spec in changed_students(s, change)))
+
+
+def changed_students(s: Settings, change: str) -> list[Distilled]:
+    """Under the first form of the loss; of the chosen length, or the long one where none is chosen."""
+    reduction = s.reductions[0]
+    return [
+        changed(student(s, model, teacher(s, a, seed), reduction, seed=own, recipe=recipe), change)
+        for model in s.students
+        for recipe in [s.chosen(model, "taught", reduction)]
+        for seed in s.seeds
+        for a in s.augmentations
+        for own in range(s.students_per_teacher)
+    ]
+
+
 def teachers_and_students(s: Settings) -> list[Spec]:
     """Both: Table 3 on the second data set (Section 4.3), and what Section 5 looks at."""
     return teachers(s) + students(s)
@@ -423,6 +488,7 @@ CHAPTERS: dict[str, Callable[[Settings], list[Spec]]] = {
     "ablation": ablation,
     "mnist": teachers_and_students,
     "dichotomy": teachers_and_students,
+    "why": why,
 }
 
 

@@ -31,8 +31,10 @@ class Recipe:
     """How a network is optimised: SGD with Nesterov momentum, the rate rising to its peak and falling to zero.
 
     `precision` is that of the forward pass under autocast; losses and everything reported are float32.
-    `warmup` is the share of the steps before the peak, where the rate rises from a fifth of it. `clip_norm` bounds
-    the norm of the whole gradient: the distillation term grows with the teacher's logits, whatever their scale.
+    `warmup` is the share of the steps before the peak, where the rate rises from a fifth of it. With `drops`, the rate
+    is the peak's from the start and a tenth of what it was after each of these epochs, as in the released code.
+    `clip_norm` bounds the norm of the whole gradient: the distillation term grows with the teacher's logits, whatever
+    their scale.
     """
 
     epochs: int
@@ -45,8 +47,10 @@ class Recipe:
     clip_norm: float | None = None
     label_smoothing: float = 0.0
     version: int = 1
+    drops: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "drops", tuple(self.drops))
         if self.epochs < 0:
             raise TrainingError(f"epochs is {self.epochs}, it must be 0 or more")
         if self.batch_size < 1:
@@ -59,11 +63,16 @@ class Recipe:
             raise TrainingError(f"clip_norm is {self.clip_norm}, it must be above 0, or None")
         if not 0 <= self.label_smoothing < 1:
             raise TrainingError(f"label_smoothing is {self.label_smoothing}, it must lie between 0 and 1")
+        if list(self.drops) != sorted(set(self.drops)) or any(not 0 < drop for drop in self.drops):
+            raise TrainingError(f"drops is {self.drops}, it must be epochs in ascending order, from 1 on")
         if self.precision not in PRECISIONS:
             raise TrainingError(f"precision is {self.precision!r}, it must be one of {', '.join(PRECISIONS)}")
 
     def learning_rate(self, step: int, steps: int) -> float:
-        """The rate of step `step` of `steps`: linear from a fifth of the peak up, then linear down to zero."""
+        """The rate of step `step` of `steps`: linear from a fifth of the peak up, then linear down to zero; or a
+        staircase, see `drops`."""
+        if self.drops:
+            return self.peak_lr * 0.1 ** sum(step >= drop * steps / self.epochs for drop in self.drops)
         peak = self.warmup * steps
         if step < peak:
             return self.peak_lr * (0.2 + 0.8 * step / peak)

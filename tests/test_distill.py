@@ -5,6 +5,7 @@ import warnings
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -237,3 +238,40 @@ def test_the_highest_temperature_keeps_the_value():
     asked = {"temperature": distill.MAX_TEMPERATURE, "kd_weight": 1.0}
     exact = equation(z.double().numpy(), t.double().numpy(), np.array([0]), **asked)
     assert float(kd_loss(z, t, torch.tensor([0]), **asked)) == pytest.approx(exact, rel=0.01)
+
+
+# --- what a student is shown of its teacher ---
+
+
+@pytest.fixture
+def said():
+    """Logits (60, 4) of three classes of unequal size out of four, in no order, and labels."""
+    draw = torch.Generator().manual_seed(5)
+    return torch.randn(60, 4, generator=draw) * 5 + 1, torch.tensor([0, 2, 1, 2, 0, 2])[torch.arange(60) % 6]
+
+
+def test_class_means_are_pandas(said):
+    logits, labels = said
+    expected = pd.DataFrame(logits.numpy()).groupby(labels.numpy()).transform("mean")
+    np.testing.assert_allclose(distill.means_of_classes(*said).numpy(), expected.to_numpy(), rtol=1e-5)
+
+
+def test_shuffled_logits_are_those_of_other_images_of_the_class(said):
+    logits, labels = said
+    whose = distill.shuffled(torch.arange(60.0)[:, None], labels)[:, 0].long()
+    assert torch.equal(labels[whose], labels) and sorted(whose.tolist()) == list(range(60))
+    assert (whose != torch.arange(60)).float().mean() > 0.8
+    assert torch.equal(distill.shuffled(logits, labels), logits[whose])  # the same images whatever a teacher says
+
+
+@pytest.mark.parametrize("factor, shift", [(1.0, 0.0), (0.2, 3.0), (7.0, -1.0)])
+def test_one_scale_takes_away_scale_and_shift_alone(said, factor, shift):
+    logits, labels = said
+    scaled = distill.one_scale(factor * logits + shift, labels)
+    assert float(scaled.square().mean().sqrt()) == pytest.approx(distill.SCALE)
+    torch.testing.assert_close(scaled, distill.one_scale(logits, labels), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(scaled.mean(dim=1), torch.zeros(60), atol=1e-4, rtol=0)
+
+
+def test_a_student_is_shown_its_teachers_logits_as_they_are_unless_said(said):
+    assert distill.TARGETS["logits"](*said) is said[0]

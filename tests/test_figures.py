@@ -10,8 +10,9 @@ from matplotlib.colors import to_hex, to_rgb
 
 from kdlib import budgets, data, metrics, study
 from kdlib.report import figures
+from kdlib.report.figures import OPEN_COLOUR, SAYS
 from kdlib.report.style import GREY, colour
-from kdlib.results import measures, paper
+from kdlib.results import gaps, measures, paper
 from kdlib.results.claims import judge, tidy
 from kdlib.results.contrasts import contrasts
 from kdlib.results.frame import frame
@@ -159,6 +160,24 @@ def test_differences_stand_in_their_row_at_their_size(full):
     filled = {line.get_markerfacecolor() != "none": line.get_xdata()[0] for line in lenet.lines
               if line.get_marker() == "o" and line.get_color() == colour("cutmix")}  # fmt: skip
     assert filled == {True: pytest.approx(100 * formula), False: pytest.approx(100 * code)}
+
+
+def test_a_gap_stands_at_its_size_in_the_colour_of_what_its_change_does():
+    found = pd.DataFrame({
+        "who": ["", "epochs=6", "epochs=12", "epochs=30"], "says": ["", gaps.MAKES, gaps.CLOSES, gaps.OPEN],
+        "gap": [-0.001, -0.03, 0.02, 0.0], "gap_low": -0.04, "gap_high": 0.03, "dataset": "cifar10",
+        "network": "lenet",
+    })  # fmt: skip
+    figure = figures.gap_by_change(found).figure
+    (axes,) = figure.axes
+    points = {line.get_ydata()[0]: line for line in axes.lines if len(line.get_xdata()) == 1}
+    assert [points[y].get_xdata()[0] for y in range(4)] == pytest.approx([-0.1, -3, 2, 0])
+    assert [points[y].get_color() for y in (1, 2, 3)] == [SAYS["for"], SAYS["against"], OPEN_COLOUR]
+    assert points[4].get_xdata()[0] == pytest.approx(100 * ((0.633 + 0.621) / 2 - 0.652))
+    named = [label.get_text() for label in axes.get_yticklabels()]
+    assert named == ["as it is", "epochs 6", "epochs 12", "epochs 30", "the paper's"]
+    of_digits = figures.gap_by_change(found.assign(dataset="digits")).figure.axes[0]
+    assert "the paper's" not in [label.get_text() for label in of_digits.get_yticklabels()]
 
 
 @pytest.fixture(scope="module")

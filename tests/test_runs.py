@@ -22,7 +22,7 @@ from sklearn.decomposition import PCA
 from small import AUGMENTED, INTERRUPTED, RANDOM, RECIPE, ROOT, STUDENT, TEACHER
 from torchvision.transforms import v2
 
-from kdlib import KdlibError, data, metrics, models, runs, speed, study, train
+from kdlib import KdlibError, data, distill, metrics, models, runs, speed, study, train
 from kdlib.runs import Distilled, Run, RunError, Supervised, again, make
 from kdlib.runs.store import FILES, write_json, write_sums
 from kdlib.train import Recipe
@@ -661,6 +661,29 @@ def test_a_store_that_can_not_be_written_is_one_sentence(tmp_path, monkeypatch):
 
 
 # --- teachers and their students ---
+
+
+@pytest.mark.parametrize("targets", [name for name in distill.TARGETS if name != "logits"])
+def test_a_student_learns_from_what_it_is_shown_of_its_teacher(filled, targets):
+    """With held-out images, too, whose labels are not those of the whole set."""
+    dataset = data.load("digits")
+    for held_out in (0, 100):
+        run = Run(dataclasses.replace(STUDENT, targets=targets, held_out=held_out))
+        part, rows = data.held_out(dataset, held_out) if held_out else (dataset, slice(None))
+        labels = torch.as_tensor(part.train.labels).long()
+        logits = torch.as_tensor(Run(TEACHER).train_logits()[rows])
+        shown = make.taught_by(run, "cpu", labels, None if held_out == 0 else rows)["teacher"].logits
+        assert torch.equal(shown, distill.TARGETS[targets](logits, labels)) and not torch.equal(shown, logits)
+
+
+@pytest.mark.parametrize(
+    "fields, said",
+    [({"targets": "labels"}, "targets is 'labels', it must be one of logits"),
+     ({"targets": "shuffled", "augmentations": ("cutout",)}, "whose images are augmented can't learn from it")],
+)  # fmt: skip
+def test_a_student_that_cannot_be_shown_that_is_refused(fields, said):
+    with pytest.raises(RunError, match=said):
+        dataclasses.replace(STUDENT, **fields)
 
 
 def test_students_read_the_float16_logits_on_disk(filled, monkeypatch):

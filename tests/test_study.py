@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdlib import KdlibError, models, runs, study
+from kdlib import KdlibError, causes, models, runs, study
 from kdlib.runs import Distilled, Supervised
 
 FIVE = ((), ("crop_flip",), ("cutout",), ("mixup",), ("cutmix",))
@@ -20,11 +20,12 @@ FEWER = {(profile, name): (0,) for profile in ("cpu", "paper") for name in ("abl
 FEWER["cpu", "mnist"] = (0,)
 # Teachers that a chapter lists for each seed, and for each seed of a student's architecture its networks: alone, and
 # under both forms of the loss of each arm's teacher and a random one; in the ablation three for each arm, "none" once.
-TEACHERS = {"teachers": 5, "students": 0, "ablation": 0, "mnist": 3, "dichotomy": 5}
-ALONE = {"teachers": 0, "students": 1, "ablation": 5, "mnist": 1, "dichotomy": 1}
-STUDENTS = {"teachers": 0, "students": 2 * 6, "ablation": 2 * (3 * 4 + 1), "mnist": 2 * 4, "dichotomy": 2 * 6}
+TEACHERS = {"teachers": 5, "students": 0, "ablation": 0, "mnist": 3, "dichotomy": 5, "why": 0}
+ALONE = {"teachers": 0, "students": 1, "ablation": 5, "mnist": 1, "dichotomy": 1, "why": 0}
+STUDENTS = {"teachers": 0, "students": 2 * 6, "ablation": 2 * (3 * 4 + 1), "mnist": 2 * 4, "dichotomy": 2 * 6, "why": 0}
 ARCHITECTURES = {"teachers": (), "ablation": ("lenet",), "mnist": ("lenet",)}
 BOTH = ("lenet", "alexnet")
+PLAIN = [(profile, chapter) for profile in study.PROFILES for chapter in study.CHAPTERS if chapter != "why"]
 EVERYWHERE = [(profile, chapter) for profile in study.PROFILES for chapter in study.CHAPTERS]
 
 
@@ -58,7 +59,7 @@ def test_the_profiles_and_chapters_are_all_there():
     assert set(SEEDS) == set(study.PROFILES) and set(TEACHERS) == set(STUDENTS) == set(study.CHAPTERS)
 
 
-@pytest.mark.parametrize("profile, chapter", EVERYWHERE)
+@pytest.mark.parametrize("profile, chapter", PLAIN)
 def test_a_chapter_lists_each_run_once_and_as_many_as_the_study_has(profile, chapter):
     specs = listed(profile, chapter)
     assert len({runs.key(spec) for spec in specs}) == len(specs)
@@ -73,7 +74,7 @@ def test_a_chapter_lists_each_run_once_and_as_many_as_the_study_has(profile, cha
     assert found == +expected
 
 
-@pytest.mark.parametrize("profile, chapter", EVERYWHERE)
+@pytest.mark.parametrize("profile, chapter", PLAIN)
 def test_every_student_has_the_papers_temperature_and_weight_and_its_teachers_seed(profile, chapter):
     for spec in listed(profile, chapter):
         if isinstance(spec, Distilled):
@@ -158,6 +159,60 @@ def test_mnist_has_alexnet_teachers_and_lenet_students(profile):
 @pytest.mark.parametrize("profile", study.PROFILES)
 def test_the_dichotomy_looks_at_the_first_two_chapters_runs(profile):
     assert set(listed(profile, "dichotomy")) == {*listed(profile, "teachers"), *listed(profile, "students")}
+
+
+@pytest.mark.parametrize("profile", study.PROFILES)
+def test_why_changes_one_thing_at_a_time_of_the_same_students(profile):
+    s = study.settings("why", profile)
+    before = study.changed_students(s, "")
+    assert {spec.teacher.augmentations for spec in before} == set(THREE)
+    assert len(before) == 3 * len(s.seeds) * s.students_per_teacher
+    for change in s.changes:
+        after = study.changed_students(s, change)
+        for one, other in zip(before, after, strict=True):
+            assert (one.teacher, one.seed, one.model) == (other.teacher, other.seed, other.model)
+            assert runs.key(one) != runs.key(other)
+    assert study.why(s) == [spec for change in ("", *s.changes) for spec in study.changed_students(s, change)]
+
+
+def test_why_starts_from_the_length_that_held_out_images_favour():
+    s = study.settings("why", "paper")
+    assert set(study.changed_students(s, "")) <= set(study.chosen_students(study.settings("students", "paper")))
+    long = study.changed_students(study.settings("why", "demo"), "")
+    assert set(long) <= set(study.long_students(study.settings("students", "demo")))
+
+
+@pytest.mark.parametrize("change", [change for of in causes.QUESTIONS.values() for change in of])
+def test_a_declared_change_can_be_made_and_stands_beside_one_that_is_declared(change):
+    s = study.settings("why", "paper", changes=[change])
+    (spec, *_) = study.changed_students(s, change)
+    changed = {**dataclasses.asdict(spec), **dataclasses.asdict(spec.recipe)}
+    for name, value in study.settings_of_change(change).items():
+        assert changed[name] == (tuple(value) if isinstance(value, list) else value)
+    assert causes.reference_of(change, causes.QUESTIONS["length"]) in ("", "epochs=12")
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ("epoch=12", "'epoch=12' changes nothing: expected NAME=VALUE, of temperature, kd_weight"),
+        ("epochs", "'epochs' changes nothing"),
+        ("seed=3", "'seed=3' changes nothing"),
+        (12, "an item of changes is 12: expected a text such as epochs=12"),
+    ],
+)
+def test_a_change_that_says_nothing_is_refused(change, said):
+    assert said in refusal("why", changes=[change])
+
+
+@pytest.mark.parametrize(
+    "change, said", [("targets=labels", "it must be one of logits, class_means"), ("temperature=hot", "hot"),
+                     ("epochs=-1", "epochs is -1"), ("drops=[9, 3]", "ascending"), ("drops=3", "drops")]
+)  # fmt: skip
+def test_a_value_that_a_student_cannot_have_is_refused(change, said):
+    with pytest.raises(study.ParameterError, match="can't be done") as fault:
+        study.why(study.settings("why", changes=[change]))
+    assert said in str(fault.value) and "\n" not in str(fault.value)
 
 
 @pytest.mark.parametrize("profile, chapter", EVERYWHERE)
@@ -277,7 +332,8 @@ def test_auto_is_a_device_that_is_there():
 def test_every_parameter_has_a_meaning():
     assert set(study.PARAMETERS) == {
         "profile", "dataset", "seeds", "augmentations", "teacher", "students", "reductions", "teacher_epochs",
-        "student_epochs", "budgets", "students_per_teacher", "batch_size", "temperature", "kd_weight", "device",
+        "student_epochs", "budgets", "students_per_teacher", "changes", "batch_size", "temperature", "kd_weight",
+        "device",
     }  # fmt: skip
     assert all(meta["meaning"] for meta in study.PARAMETERS.values())
 

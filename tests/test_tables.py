@@ -10,7 +10,7 @@ from fakes import FakeRun, chapter
 
 from kdlib import study
 from kdlib.report import editions, tables
-from kdlib.report.markdown import Markdown, csv_link, interval
+from kdlib.report.markdown import NO_BREAK, Markdown, csv_link, interval
 from kdlib.results.contrasts import contrasts
 from kdlib.results.frame import frame
 from kdlib.results.measures import ACCURACY, ECE
@@ -231,3 +231,20 @@ def test_a_row_of_many_runs_names_them_in_the_csv_alone(students):
     made = frame(chapter("students", seeds=range(5), students=["lenet"]), "long")
     many = tables.show(contrasts(made, ACCURACY), "Many.", "tab-x")
     assert "| 20 runs |" in many and "](run:" not in many and "The runs of a row are named in the CSV." in many
+
+
+def test_changes_of_the_gap_have_a_line_each_with_what_they_do_and_their_share():
+    found = pd.DataFrame({
+        "who": ["", "epochs=12", "epochs=12+temperature=4"], "less": ["", "", "epochs=12"],
+        "gap": [0.001, -0.02, -0.03],
+        "gap_low": [-0.01, -0.03, -0.04], "gap_high": [0.012, -0.01, -0.02], "estimate": [np.nan, -0.021, -0.01],
+        "low": [np.nan, -0.03, -0.02], "high": [np.nan, -0.012, 0.004], "clear": [False, True, False],
+        "one_device": True, "share": [np.nan, 0.84, 0.4], "says": ["", "makes the gap", "open"], "n": 2, "students": 2,
+        "digits": 3, "title": "accuracy", "split": "test", "runs": ["s0-00000000", "s1-00000001", "s2-00000002"],
+    })  # fmt: skip
+    text = tables.changes_of_gap(found, "Gaps.", "tab-why").replace(NO_BREAK, " ")
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    assert lines[2][:6] == ["as it is", "–", "+0.001 [−0.010 to 0.012]{.seeds}", "–", "–", "–"]
+    assert lines[3][:3] == ["epochs 12", "as it is", "−0.020 [−0.030 to −0.010]{.seeds}"]
+    assert lines[3][3:7] == ["**−0.021** [−0.030 to −0.012]{.seeds}", "84 %", "makes the gap", "2 × 2"]
+    assert lines[4][:2] == ["epochs 12, temperature 4", "epochs 12"] and lines[4][5] == "open"

@@ -201,6 +201,24 @@ def test_the_rate_rises_to_its_peak_and_falls_to_zero():
     assert np.all(np.diff(rates[:21]) > 0) and np.all(np.diff(rates[20:]) < 0)
 
 
+def test_a_staircase_is_pytorchs():
+    """`MultiStepLR`, which the released code uses, epoch by epoch."""
+    recipe = changed(peak_lr=2.0, epochs=10, drops=(3, 6))
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=2.0)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 6], 0.1)
+    for epoch in range(10):
+        rates = [recipe.learning_rate(step, 10 * 7) for step in range(7 * epoch, 7 * epoch + 7)]
+        assert rates == pytest.approx([optimizer.param_groups[0]["lr"]] * 7)
+        optimizer.step()
+        schedule.step()
+
+
+@pytest.mark.parametrize("drops", [(0,), (3, 3), (6, 3), (-1, 2)])
+def test_a_staircase_goes_down_at_epochs_that_follow_each_other(drops):
+    with pytest.raises(TrainingError, match="drops is"):
+        changed(drops=drops)
+
+
 @pytest.mark.parametrize("warmup", [0.0, 0.2, 0.5, 1.0])
 @pytest.mark.parametrize("steps", [1, 2, 3, 7])
 def test_short_schedules_stay_between_zero_and_the_peak(warmup, steps):

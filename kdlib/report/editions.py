@@ -45,6 +45,13 @@ def ablation_rows(settings: Settings, source: Source | None = None) -> pd.DataFr
     return frame((source or _made(settings))(study.ablation(settings)), "long")
 
 
+def changed_rows(settings: Settings, source: Source | None = None) -> pd.DataFrame:
+    """The students of the chapter *Why*, each change in the place of a budget."""
+    source = source or _made(settings)
+    found = [frame(source(study.changed_students(settings, change)), change) for change in ("", *settings.changes)]
+    return pd.concat(found, ignore_index=True)
+
+
 def both(settings: Settings, source: Source | None = None) -> pd.DataFrame:
     return pd.concat([teacher_rows(settings, source), student_rows(settings, source)], ignore_index=True)
 

@@ -40,7 +40,7 @@ from kdlib.report.style import (
     styled,
     tiles,
 )  # fmt: skip
-from kdlib.results import measures, paper
+from kdlib.results import gaps, measures, paper
 from kdlib.results.claims import MIXED, Effect, Judgement, tidy
 from kdlib.results.contrasts import contrasts
 from kdlib.results.frame import measured
@@ -50,6 +50,7 @@ from kdlib.results.names import (
     CONTROLS,
     LOSSES,
     augmentation_name,
+    change_name,
     loss_name,
     network_name,
     test_set_name,
@@ -411,6 +412,31 @@ def form_handles(forms: Sequence[tuple[str, str]], found: pd.DataFrame) -> list[
         mark = marker(is_other(budget, forms), loss == "batchmean", GREY)
         handles.append(handle(f"{loss_name(loss)}{told[budget]}", **mark))
     return handles + [handle("the paper's", **PAPER)] * (set(found["dataset"]) == {"cifar10"})
+
+
+@styled
+def gap_by_change(found: pd.DataFrame) -> Picture:
+    """The headline's gap under each change of `kdlib.results.gaps`, in points; below, the paper's, if it prints it."""
+    labels = [textwrap.fill(change_name(one), 26) for one in found["who"]]
+    printed = gaps.printed_gap(found)
+    labels += ["the paper's"] * bool(np.isfinite(printed))
+    figure, axes = canvas(1, 1, 1.0 + 0.34 * len(labels), PORTRAIT)
+    place = axes[0, 0]
+    place.axvline(0, color=GREY, lw=0.8)
+    place.plot(100 * printed, len(found), **PAPER)
+    shades = {gaps.MAKES: SAYS["for"], gaps.CLOSES: SAYS["against"], gaps.NOTHING: SAYS["nil"]}
+    for y, row in enumerate(found.itertuples()):
+        shade = shades.get(row.says, OPEN_COLOUR)
+        place.plot([100 * row.gap_low, 100 * row.gap_high], [y, y], color=shade, lw=1.3)
+        place.plot(100 * row.gap, y, **marker(False, True, shade))
+    place.set_yticks(range(len(labels)), labels)
+    place.set_ylim(len(labels) - 0.5, -0.5)
+    place.set_xlabel("gap, points of accuracy")
+    handles = [handle(says, color=shade, lw=3) for says, shade in shades.items() if says in set(found["says"])]
+    if gaps.OPEN in set(found["says"]):
+        handles.append(handle("open, or one seed", color=OPEN_COLOUR, lw=3))
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return Picture(figure)
 
 
 @styled

@@ -262,6 +262,52 @@ def _text(value: Any) -> str:
     return number(value) if isinstance(value, float) else str(value)
 
 
+def changes_of_gap(found: pd.DataFrame, caption: str, name: str) -> Markdown:
+    """What changes do to the headline's gap (`kdlib.results.gaps`), a line a change."""
+    header = ["Change", "Beside", "Gap", "What it does", "Of the paper's gap", "So it", "n", "Runs"]
+    lines, told = [header, [LEFT, LEFT, SPREAD, SPREAD, RIGHT, LEFT, RIGHT, RIGHT]], list(found.itertuples())
+    for row in told:
+        gap = number(row.gap, row.digits, "+") + aside(
+            interval(row.gap_low, row.gap_high, row.digits) if row.n > 1 else ""
+        )
+        does = difference(row, row.digits) if row.who else MISSING
+        share = MISSING if np.isnan(row.share) else f"{number(100 * row.share, 0)} %"
+        beside = names.change_name(row.less) if row.who else MISSING
+        lines.append(
+            [
+                names.change_name(row.who),
+                beside,
+                gap,
+                does,
+                share,
+                row.says or MISSING,
+                counts([row]),
+                links_once([row.runs]),
+            ]
+        )
+    return numbered(lines, caption, name, found.drop(columns=["title", "digits", "split"]), below_differences(told))
+
+
+def correlations(found: pd.DataFrame, caption: str, name: str) -> Markdown | None:
+    """Of `kdlib.results.predictors`: a line a measure, a column a kind of students; None where there is nothing."""
+    if found.empty:
+        return None
+    several = [c for c in ("network", "loss", "budget") if found[c].nunique() > 1]
+    kinds = [tuple(kind) for kind in found[several].drop_duplicates().itertuples(index=False)]
+    cells = {
+        (row.measure, tuple(getattr(row, c) for c in several)):
+            number(row.estimate, 2, "+") + aside(interval(row.low, row.high, 2)) for row in found.itertuples()
+    }  # fmt: skip
+    titles = [", ".join(SHOWN.get(c, str)(value) for c, value in zip(several, kind, strict=True)) for kind in kinds]
+    header = ["Measure of the teacher", *(title[:1].upper() + title[1:] or "Correlation" for title in titles)]
+    lines = [[one, *(cells.get((one, kind), MISSING) for kind in kinds)] for one in found["measure"].unique()]
+    below = (
+        f"After a correlation: the least and the most with one augmentation left out. Teachers: "
+        f"{listing(dict.fromkeys(found['n']))}."
+    )
+    return numbered([header, [LEFT, *[SPREAD] * len(kinds)], *lines], caption, name, found, below)
+
+
 # ---------------------------------------------------------------- tables of runs
 
 

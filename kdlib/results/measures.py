@@ -251,6 +251,10 @@ def in_class_space(convention: str = "table") -> tuple[Measure, Measure, Measure
 COHESION, ADHESION, DISCRIMINATION = in_class_space()
 
 
+# What may tell how good a teacher is: its accuracy and confidence, and what Section 5 explains the dichotomy by.
+TEACHING = (ACCURACY, LOSS, HUMAN_KL, ECE, CALIBRATIONS[4], LOGIT_SIZE, SEPARABILITY, DISCRIMINATION)
+
+
 def trained(column: str) -> Measure:
     """A column of the learning curve in the last epoch, such as accuracy or loss on the training batches."""
 

@@ -47,6 +47,15 @@ def augmentation_name(augmentation: str) -> str:
     return whole.get(augmentation) or " + ".join(whole.get(part, part) for part in augmentation.split("+"))
 
 
+def change_name(change: str) -> str:
+    """How a change of a student's training is called on a page.
+
+    >>> change_name("epochs=12+targets=one_scale"), change_name("")
+    ('epochs 12, targets one_scale', 'as it is')
+    """
+    return change.replace("+", ", ").replace("=", " ") or "as it is"
+
+
 def network_name(network: str) -> str:
     return NETWORKS.get(network, network)
 

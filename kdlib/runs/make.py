@@ -21,7 +21,7 @@ import torch
 from filelock import Timeout
 from torch import Tensor
 
-from kdlib import __version__, data, extensions, metrics, models, speed, written_aside
+from kdlib import __version__, data, distill, extensions, metrics, models, speed, written_aside
 from kdlib.runs.specs import Distilled, RunError, Spec, Supervised, canonical, digest, key
 from kdlib.runs.store import (
     LATENT,
@@ -185,7 +185,7 @@ def make_run(run: Run, device: str) -> None:
         spec.recipe,
         augmentations=spec.augmentations,
         seed=spec.seed,
-        **taught_by(run, device, rows),
+        **taught_by(run, device, train.labels, rows),
         validation=training_set(dataset.test, dataset, device) if spec.held_out else None,
         checkpoint=checkpoint,
         made_by=f"commit {commit()}, PyTorch {torch.__version__}",
@@ -246,10 +246,11 @@ def initial_network(spec: Spec, dataset: data.Dataset) -> models.Classifier:
     return models.build(spec.model, width=spec.width, classes=len(dataset.classes), seed=seed)
 
 
-def taught_by(run: Run, device: str, rows: np.ndarray | None = None) -> dict:
+def taught_by(run: Run, device: str, labels: Tensor, rows: np.ndarray | None = None) -> dict:
     """What `fit` needs to know of the teacher: logits where the images stay as they are, else the network.
 
-    `rows` are the training images that are not held out, None where all are trained on.
+    `labels` (N,) are those of the images trained on; `rows` are these images' in the training set, None where they are
+    all of it.
     """
     spec = run.spec
     if isinstance(spec, Supervised):
@@ -259,7 +260,8 @@ def taught_by(run: Run, device: str, rows: np.ndarray | None = None) -> dict:
         stored = taught_from(spec) == TRAIN_LOGITS
         logits = teaching.train_logits() if stored else untrained_logits(spec.teacher, device)
         logits = logits if rows is None else logits[rows]
-        teacher = StoredTeacher(torch.as_tensor(logits).to(device))
+        shown = distill.TARGETS[spec.targets](torch.as_tensor(logits).to(device), labels)
+        teacher = StoredTeacher(shown)
     else:
         teacher = LiveTeacher(teaching.network(), spec.teacher.recipe.precision, passes_of(run))
     return {"teacher": teacher, "distillation": spec.distillation}

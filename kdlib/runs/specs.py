@@ -51,10 +51,18 @@ class Distilled:
     direction: str = "teacher_student"
     reduction: str = "batchmean"
     held_out: int = 0
+    targets: str = "logits"
 
     def __post_init__(self) -> None:
         check_spec(self)
         distill.check_settings(self.temperature, self.kd_weight, self.direction, self.reduction)
+        if self.targets not in distill.TARGETS:
+            raise RunError(f"targets is {self.targets!r}, it must be one of {', '.join(distill.TARGETS)}")
+        if self.targets != "logits" and self.augmentations:
+            raise RunError(
+                f"targets is {self.targets!r}, which is made of the logits on plain images: a student whose images are "
+                f"augmented can't learn from it"
+            )
         if self.teacher.dataset != self.dataset:
             raise RunError(
                 f"a student of {self.dataset} can't learn from a teacher of {self.teacher.dataset}: "

@@ -1,0 +1,49 @@
+"""Why: what the headline's difference hangs on, one setting changed at a time.
+
+The *gap* is the headline's: the accuracy of the students of MixUp's and CutMix's teachers, their mean, less that of the
+baseline's. A change is laid on the students of the same teachers and seeds; what it does to the gap is the gap under it
+less the gap of its reference. All of this was declared before any changed student was trained:
+
+1. A change *makes* the gap if the interval of what it does lies below zero, *closes* it if above, does *nothing* if it
+   lies within half a point of zero (the bound of the claims), and is *open* else. Its share of the paper's gap is what
+   it does over the gap that the paper prints.
+2. *Length*, beside the chosen one. If only shorter training makes the gap, students of mixing teachers learn more
+   slowly, and not less.
+3. What the gap comes from is asked where there is one, at 12 epochs: trials of one seed on held-out images had it at
+   two points there, which was known beforehand. *Form of the loss*: what closes the gap makes it. *Scale*: if it
+   closes where all teachers' logits have one scale (`one_scale`), it comes from their size and not from what they say;
+   a temperature leaves the ratio of the scales as it is. *Knowledge*: if it stays where each image's logits are the
+   mean of its class (`class_means`), or another image's of its class (`shuffled`), it does not come from what a teacher
+   says of single images.
+4. *The released protocol* (momentum 0.99, rate 0.0001, no weight decay, batches of 128, a staircase) as a whole, and
+   its effective rate and its decay alone.
+"""
+
+HEADLINE = {"mixup": 0.5, "cutmix": 0.5, "none": -1.0}  # the gap, by the teacher's augmentation
+QUESTIONS: dict[str, tuple[str, ...]] = {
+    "length": ("epochs=6", "epochs=12", "epochs=30", "epochs=60"),
+    "form of the loss": (
+        "epochs=12+reduction=mean", "epochs=12+direction=student_teacher", "epochs=12+kd_weight=0.1",
+        "epochs=12+kd_weight=0.9", "epochs=12+kd_weight=1.0",
+    ),
+    "scale": (
+        "epochs=12+targets=one_scale", "epochs=12+temperature=1", "epochs=12+temperature=2", "epochs=12+temperature=4",
+        "epochs=12+temperature=8",
+    ),
+    "knowledge": ("epochs=12+targets=class_means", "epochs=12+targets=shuffled"),
+    "released protocol": (
+        "peak_lr=0.001", "weight_decay=0.0",
+        "epochs=90+batch_size=128+momentum=0.99+peak_lr=0.0001+weight_decay=0.0+clip_norm=None+drops=[60, 80]",
+    ),
+}  # fmt: skip
+
+
+def reference_of(change: str, among: tuple[str, ...]) -> str:
+    """What a change stands beside: the one among others that it adds most to, or "", the training as it is.
+
+    >>> reference_of("epochs=12+temperature=4", ("epochs=12", "epochs=6"))
+    'epochs=12'
+    """
+    settings = change.split("+")
+    begins = ("+".join(settings[:end]) for end in range(len(settings) - 1, 0, -1))
+    return next((one for one in begins if one in among), "")

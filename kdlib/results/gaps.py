@@ -1,0 +1,76 @@
+"""The headline's gap under each change of the chapter *Why*, and what the change does to it.
+
+Students under all changes make one randomised block design (`contrasts`): an arm is a teacher's augmentation under a
+change, a block a teacher's seed, and what is left beside both is pooled over all of them.
+"""
+
+import numpy as np
+import pandas as pd
+
+from kdlib.causes import HEADLINE, reference_of
+from kdlib.results import paper
+from kdlib.results.contrasts import weighted
+from kdlib.results.measures import ACCURACY, Measure
+from kdlib.results.names import BASELINE
+
+MAKES, CLOSES, NOTHING, OPEN = "makes the gap", "closes the gap", "nothing", "open"
+
+
+def gaps(rows: pd.DataFrame, measure: Measure = ACCURACY) -> pd.DataFrame:
+    """A row a change, with the columns of `contrasts`: `who` is the change, `less` its reference, "" none.
+
+    `rows` are students with their change as `budget`. `estimate`, `low` and `high` are of what the change does, and of
+    the unchanged NaN; `gap`, `gap_low` and `gap_high` of the gap under it; `share` is of the paper's gap, `says` what
+    the interval says (`kdlib.causes`).
+    """
+    changes = tuple(dict.fromkeys(rows["budget"]))
+    arms = as_arms(rows)
+    printed, found = printed_gap(rows), []
+    for change in changes:
+        reference = reference_of(change, changes)
+        own, beside = gap_under(change), gap_under(reference)
+        gap = weighted(arms, measure, own)
+        does = weighted(arms, measure, own | {arm: -weight for arm, weight in beside.items()} if change else own)
+        done = does.assign(
+            who=change, less=reference, gap=gap["estimate"], gap_low=gap["low"], gap_high=gap["high"],
+            share=does["estimate"] / printed,
+            says=[says(one.low, one.high, measure.nil) for one in does.itertuples()],
+        )  # fmt: skip
+        if not change:
+            done = done.assign(**dict.fromkeys(("estimate", "low", "high", "p", "share"), np.nan), clear=False, says="")
+        found.append(done)
+    return pd.concat(found, ignore_index=True)
+
+
+def as_arms(rows: pd.DataFrame) -> pd.DataFrame:
+    """Students under several changes as networks of one kind."""
+    names = [
+        _arm(augmentation, change)
+        for augmentation, change in zip(rows["teacher_augmentation"], rows["budget"], strict=True)
+    ]
+    first = rows.iloc[0]
+    return rows.assign(teacher_augmentation=names, loss=first["loss"], epochs=first["epochs"], budget="")
+
+
+def _arm(augmentation: str, change: str) -> str:
+    return f"{augmentation} under {change.replace('+', ', ')}" if change else augmentation
+
+
+def gap_under(change: str) -> dict[tuple[str, str], float]:
+    """The weights of the gap under a change, by arm."""
+    return {(_arm(augmentation, change), BASELINE): weight for augmentation, weight in HEADLINE.items()}
+
+
+def printed_gap(rows: pd.DataFrame) -> float:
+    """The gap of accuracy in the paper's Table 1, of students of the same architecture; NaN of other data."""
+    if rows["dataset"].iloc[0] != "cifar10":
+        return np.nan
+    column = paper.column(1, "accuracy", network=rows["network"].iloc[0])
+    return sum(weight * column[augmentation] for augmentation, weight in HEADLINE.items())
+
+
+def says(low: float, high: float, nil: float) -> str:
+    """What the interval of what a change does says of it."""
+    if -nil < low and high < nil:
+        return NOTHING
+    return MAKES if high < 0 else CLOSES if low > 0 else OPEN
