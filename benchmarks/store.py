@@ -15,6 +15,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import papermill
 import timing
 from timing import alternate, keep
 
@@ -69,7 +70,8 @@ def time_store() -> None:
 
 
 def execute(notebook: Path, folder: str) -> None:
-    command = [sys.executable, "-m", "papermill", notebook, Path(folder) / notebook.name, "-p", "profile", "paper"]
+    edition = ["-p", "profile", "paper"] if "profile" in papermill.inspect_notebook(str(notebook)) else []
+    command = [sys.executable, "-m", "papermill", notebook, Path(folder) / notebook.name, *edition]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

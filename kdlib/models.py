@@ -99,7 +99,7 @@ class MaxPool(torch.autograd.Function):
         a, b, c, d = corners(x)
         upper, lower = torch.maximum(a, b), torch.maximum(c, d)
         below = lower > upper
-        right = torch.where(below, d > c, b > a)
+        right = (below & (d > c)) | (~below & (b > a))
         rows, columns = torch.arange(0, height, 2), torch.arange(0, width, 2)
         index = (rows[:, None] * width + columns + right).add_(below, alpha=width)
         ctx.save_for_backward(x, index)

@@ -140,6 +140,14 @@ def test_stored_runs_are_asked_for(script):
     assert list(loaded.kept["store"]["seconds"]) == ["300 asked for", "100 of 2", "100 of 3"]
 
 
+def test_notebooks_are_asked_for_the_edition_where_they_have_one(script, monkeypatch, tmp_path):
+    store, asked = script("store").module, {}
+    monkeypatch.setattr(store.subprocess, "run", lambda command, **more: asked.update({command[3].stem: command[5:]}))
+    for notebook in (store.ROOT / "notebooks").glob("*.ipynb"):
+        store.execute(notebook, tmp_path)
+    assert asked["01_teachers"] == ["-p", "profile", "paper"] and asked["07_paper"] == []
+
+
 @pytest.mark.parametrize(
     "flags, kind",
     [
