@@ -6,6 +6,8 @@ import pytest
 from fakes import NUMBER, numbers
 from scipy import stats
 
+from kdlib.report.figures import gap_by_change
+from kdlib.report.tables import changes_of_gap
 from kdlib.results import gaps as module
 from kdlib.results.gaps import CLOSES, MAKES, NOTHING, OPEN, gaps, says
 
@@ -47,6 +49,13 @@ def test_what_is_left_beside_changes_and_blocks_is_pooled_over_all_changes():
     found = gaps(rows, NUMBER)
     np.testing.assert_allclose(found["gap_high"] - found["gap"], half[0])
     np.testing.assert_allclose((found["high"] - found["estimate"])[1:], half[1:])
+
+
+def test_without_both_mixing_teachers_there_is_no_gap():
+    rows = students()[1].query("teacher_augmentation != 'mixup'")
+    found = gaps(rows, NUMBER)
+    assert found.empty and changes_of_gap(found, "None.", "tab-none") is None
+    assert gap_by_change(found).figure.texts[0].get_text().startswith("There is no gap")
 
 
 def test_one_seed_leaves_it_open():

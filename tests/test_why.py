@@ -23,9 +23,9 @@ def gaps(**says):
 
 @pytest.mark.parametrize("change, does", list(itertools.product(why.SAID, OUTCOMES)))
 def test_each_outcome_has_a_sentence_with_its_numbers(change, does):
-    said = why.answer(gaps(**{change: does}))
+    said = why.causes_found(gaps(**{change: does}))
     assert "by +1.1 points (95 % interval +0.9 to +1.3)" in said and said.endswith(".") and "{" not in said
-    others = {why.answer(gaps(**{change: other})) for other in OUTCOMES if other != does}
+    others = {why.causes_found(gaps(**{change: other})) for other in OUTCOMES if other != does}
     assert len(others) == 3 and said not in others
 
 
@@ -34,12 +34,12 @@ def test_what_is_said_was_declared():
 
 
 def test_answers_stand_in_the_order_of_the_questions():
-    said = why.answer(gaps(**dict.fromkeys(reversed(why.SAID), OPEN)))
+    said = why.causes_found(gaps(**dict.fromkeys(reversed(why.SAID), OPEN)))
     places = [said.index(text) for text in ("short training", "one scale", "same of all images")]
     assert places == sorted(places)
 
 
 def test_without_seeds_or_students_there_is_no_answer():
     one_seed = gaps(**dict.fromkeys(why.SAID, OPEN)).assign(low=np.nan, high=np.nan)
-    assert why.answer(one_seed) == why.UNTOLD
-    assert why.answer(gaps(**{"epochs=5": OPEN})) == why.answer(gaps()) == why.NOT_TRAINED
+    assert why.causes_found(one_seed) == why.UNTOLD
+    assert why.causes_found(gaps(**{"epochs=5": OPEN})) == why.causes_found(gaps()) == why.NOT_TRAINED

@@ -39,6 +39,7 @@ from kdlib.report.style import (
     legend,
     styled,
     tiles,
+    words,
 )  # fmt: skip
 from kdlib.results import gaps, measures, paper
 from kdlib.results.claims import MIXED, Effect, Judgement, tidy
@@ -417,6 +418,8 @@ def form_handles(forms: Sequence[tuple[str, str]], found: pd.DataFrame) -> list[
 @styled
 def gap_by_change(found: pd.DataFrame) -> Picture:
     """The headline's gap under each change of `kdlib.results.gaps`, in points; below, the paper's, if it prints it."""
+    if found.empty:
+        return words("There is no gap without both mixing teachers and the baseline's.")
     labels = [textwrap.fill(change_name(one), 26) for one in found["who"]]
     printed = gaps.printed_gap(found)
     labels += ["the paper's"] * bool(np.isfinite(printed))

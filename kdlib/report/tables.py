@@ -262,8 +262,10 @@ def _text(value: Any) -> str:
     return number(value) if isinstance(value, float) else str(value)
 
 
-def changes_of_gap(found: pd.DataFrame, caption: str, name: str) -> Markdown:
-    """What changes do to the headline's gap (`kdlib.results.gaps`), a line a change."""
+def changes_of_gap(found: pd.DataFrame, caption: str, name: str) -> Markdown | None:
+    """What changes do to the headline's gap (`kdlib.results.gaps`), a line a change; None where there is no gap."""
+    if found.empty:
+        return None
     header = ["Change", "Beside", "Gap", "What it does", "Of the paper's gap", "So it", "n", "Runs"]
     lines, told = [header, [LEFT, LEFT, SPREAD, SPREAD, RIGHT, LEFT, RIGHT, RIGHT]], list(found.itertuples())
     for row in told:

@@ -43,17 +43,19 @@ UNTOLD = "One seed of each network can't tell what a change does from chance: th
 NOT_TRAINED = "The students that would answer this have not been trained."
 
 
-def answer(found: pd.DataFrame) -> Markdown:
+def causes_found(found: pd.DataFrame) -> Markdown:
     """What the changes say, of those that were trained, in the order of the questions."""
     rows = {row.who: row for row in found.itertuples() if row.who in SAID}
     if not rows:
         return Markdown(NOT_TRAINED)
     if all(np.isnan(row.low) for row in rows.values()):
         return Markdown(UNTOLD)
-    return Markdown(" ".join(told(SAID[change][rows[change].says], rows[change]) for change in SAID if change in rows))
+    return Markdown(
+        " ".join(with_numbers(SAID[change][rows[change].says], rows[change]) for change in SAID if change in rows)
+    )
 
 
-def told(text: str, row) -> str:
+def with_numbers(text: str, row) -> str:
     """A sentence with the numbers of a change, in points."""
     does, low, high, gap = (number(100 * one, 1, "+") for one in (row.estimate, row.low, row.high, row.gap))
     return text.format(does=does, low=low, high=high, gap=gap)

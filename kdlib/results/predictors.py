@@ -36,13 +36,13 @@ def predictors(teachers: pd.DataFrame, students: pd.DataFrame, of: Sequence[Meas
             arms = pairs["teacher_augmentation"].unique()
             if len(arms) < FEWEST:
                 continue
-            without = [correlation(pairs[pairs["teacher_augmentation"] != arm]) for arm in arms]
+            without = [with_reached(pairs[pairs["teacher_augmentation"] != arm]) for arm in arms]
             found.append(
-                dict(zip(KIND, labels, strict=True)) | {"measure": one.title, "estimate": correlation(pairs)}
+                dict(zip(KIND, labels, strict=True)) | {"measure": one.title, "estimate": with_reached(pairs)}
                 | {"low": min(without), "high": max(without), "n": len(pairs)}
             )  # fmt: skip
     return pd.DataFrame(found)
 
 
-def correlation(pairs: pd.DataFrame) -> float:
+def with_reached(pairs: pd.DataFrame) -> float:
     return rank_correlation(pairs["said"], pairs["reached"])
