@@ -19,7 +19,6 @@ less the gap of its reference. All of this was declared before any changed stude
    its effective rate and its decay alone.
 """
 
-HEADLINE = {"mixup": 0.5, "cutmix": 0.5, "none": -1.0}  # the gap, by the teacher's augmentation
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "length": ("epochs=6", "epochs=12", "epochs=30", "epochs=60"),
     "form of the loss": (

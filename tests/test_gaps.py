@@ -76,3 +76,4 @@ def test_the_papers_gap_is_of_its_table():
     rows = students()[1]
     assert module.printed_gap(rows) == pytest.approx((0.633 + 0.621) / 2 - 0.652)
     assert np.isnan(module.printed_gap(rows.assign(dataset="digits")))
+    assert np.isnan(module.printed_gap(rows.assign(network="perceptron")))

@@ -192,7 +192,12 @@ def difference(found, digits: int = 3, after: str = "") -> str:
         text = f"**{text}**"
     elif not found.one_device:
         text = f"[{text}]{{.grey}}"
-    return text + after + aside("" if np.isnan(found.low) else interval(found.low, found.high, digits))
+    return text + after + spread(found.low, found.high, digits)
+
+
+def spread(low: float, high: float, digits: int) -> str:
+    """An interval after its number, nothing where there is none."""
+    return aside("" if np.isnan(low) else interval(low, high, digits))
 
 
 def _below_levels(rows: Sequence) -> str:
@@ -269,24 +274,14 @@ def changes_of_gap(found: pd.DataFrame, caption: str, name: str) -> Markdown | N
     header = ["Change", "Beside", "Gap", "What it does", "Of the paper's gap", "So it", "n", "Runs"]
     lines, told = [header, [LEFT, LEFT, SPREAD, SPREAD, RIGHT, LEFT, RIGHT, RIGHT]], list(found.itertuples())
     for row in told:
-        gap = number(row.gap, row.digits, "+") + aside(
-            interval(row.gap_low, row.gap_high, row.digits) if row.n > 1 else ""
-        )
+        gap = number(row.gap, row.digits, "+") + spread(row.gap_low, row.gap_high, row.digits)
         does = difference(row, row.digits) if row.who else MISSING
         share = MISSING if np.isnan(row.share) else f"{number(100 * row.share, 0)} %"
         beside = names.change_name(row.less) if row.who else MISSING
-        lines.append(
-            [
-                names.change_name(row.who),
-                beside,
-                gap,
-                does,
-                share,
-                row.says or MISSING,
-                counts([row]),
-                links_once([row.runs]),
-            ]
-        )
+        lines.append([
+            names.change_name(row.who), beside, gap, does, share, row.says or MISSING, counts([row]),
+            links_once([row.runs]),
+        ])  # fmt: skip
     return numbered(lines, caption, name, found.drop(columns=["title", "digits", "split"]), below_differences(told))
 
 
@@ -298,7 +293,7 @@ def correlations(found: pd.DataFrame, caption: str, name: str) -> Markdown | Non
     kinds = [tuple(kind) for kind in found[several].drop_duplicates().itertuples(index=False)]
     cells = {
         (row.measure, tuple(getattr(row, c) for c in several)):
-            number(row.estimate, 2, "+") + aside(interval(row.low, row.high, 2)) for row in found.itertuples()
+            number(row.estimate, 2, "+") + spread(row.low, row.high, 2) for row in found.itertuples()
     }  # fmt: skip
     titles = [", ".join(SHOWN.get(c, str)(value) for c, value in zip(several, kind, strict=True)) for kind in kinds]
     header = ["Measure of the teacher", *(title[:1].upper() + title[1:] or "Correlation" for title in titles)]

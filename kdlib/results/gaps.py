@@ -7,13 +7,15 @@ change, a block a teacher's seed, and what is left beside both is pooled over al
 import numpy as np
 import pandas as pd
 
-from kdlib.causes import HEADLINE, reference_of
+from kdlib.causes import reference_of
 from kdlib.results import paper
-from kdlib.results.contrasts import weighted
+from kdlib.results.claims import MIXED, Column, mean_difference
+from kdlib.results.contrasts import COLUMNS, Arm, Cells
 from kdlib.results.measures import ACCURACY, Measure
 from kdlib.results.names import BASELINE
 
 MAKES, CLOSES, NOTHING, OPEN = "makes the gap", "closes the gap", "nothing", "open"
+OF_UNCHANGED = dict.fromkeys(("estimate", "low", "high", "p", "share"), np.nan) | {"clear": False, "says": ""}
 
 
 def gaps(rows: pd.DataFrame, measure: Measure = ACCURACY) -> pd.DataFrame:
@@ -21,25 +23,24 @@ def gaps(rows: pd.DataFrame, measure: Measure = ACCURACY) -> pd.DataFrame:
 
     `rows` are students with their change as `budget`. `estimate`, `low` and `high` are of what the change does, and of
     the unchanged NaN; `gap`, `gap_low` and `gap_high` of the gap under it; `share` is of the paper's gap, `says` what
-    the interval says (`kdlib.causes`).
+    the interval says (`kdlib.causes`). Empty where a mixing teacher or the baseline's has no students.
     """
     changes = tuple(dict.fromkeys(rows["budget"]))
-    arms = as_arms(rows)
-    printed, found = printed_gap(rows), []
+    cells, printed, found = Cells(as_arms(rows), measure), printed_gap(rows), []
     for change in changes:
         reference = reference_of(change, changes)
         own, beside = gap_under(change), gap_under(reference)
-        gap = weighted(arms, measure, own)
-        does = weighted(arms, measure, own | {arm: -weight for arm, weight in beside.items()} if change else own)
-        done = does.assign(
-            who=change, less=reference, gap=gap["estimate"], gap_low=gap["low"], gap_high=gap["high"],
-            share=does["estimate"] / printed,
-            says=[says(one.low, one.high, measure.nil) for one in does.itertuples()],
-        )  # fmt: skip
-        if not change:
-            done = done.assign(**dict.fromkeys(("estimate", "low", "high", "p", "share"), np.nan), clear=False, says="")
-        found.append(done)
-    return pd.concat(found, ignore_index=True)
+        does = own | {arm: -weight for arm, weight in beside.items()} if change else own
+        names = {"who": change, "less": reference, "teacher_augmentation": "", "augmentation": ""}
+        for kind, arms in cells.arms.items():
+            if not all(arm in arms for arm in does):
+                continue
+            (gap,) = cells.row({(kind, arm): weight for arm, weight in own.items()}, {})
+            (row,) = cells.row({(kind, arm): weight for arm, weight in does.items()}, names)
+            row |= {"gap": gap["estimate"], "gap_low": gap["low"], "gap_high": gap["high"]}
+            row |= {"share": row["estimate"] / printed, "says": says(row["low"], row["high"], measure.nil)}
+            found.append(row if change else row | OF_UNCHANGED)
+    return pd.DataFrame(found, columns=[*COLUMNS, "gap", "gap_low", "gap_high", "share", "says"])
 
 
 def as_arms(rows: pd.DataFrame) -> pd.DataFrame:
@@ -56,17 +57,20 @@ def _arm(augmentation: str, change: str) -> str:
     return f"{augmentation} under {change.replace('+', ', ')}" if change else augmentation
 
 
-def gap_under(change: str) -> dict[tuple[str, str], float]:
+def gap_under(change: str) -> dict[Arm, float]:
     """The weights of the gap under a change, by arm."""
-    return {(_arm(augmentation, change), BASELINE): weight for augmentation, weight in HEADLINE.items()}
+    weights = dict.fromkeys(MIXED, 1 / len(MIXED)) | {BASELINE: -1.0}
+    return {(_arm(augmentation, change), BASELINE): weight for augmentation, weight in weights.items()}
 
 
 def printed_gap(rows: pd.DataFrame) -> float:
-    """The gap of accuracy in the paper's Table 1, of students of the same architecture; NaN of other data."""
+    """The gap of accuracy in the paper's Table 1, of students of the same architecture; NaN where it prints none."""
     if rows["dataset"].iloc[0] != "cifar10":
         return np.nan
-    column = paper.column(1, "accuracy", network=rows["network"].iloc[0])
-    return sum(weight * column[augmentation] for augmentation, weight in HEADLINE.items())
+    try:
+        return mean_difference(Column(ACCURACY, rows["network"].iloc[0], 1), "below", MIXED).printed()
+    except paper.PaperError:
+        return np.nan
 
 
 def says(low: float, high: float, nil: float) -> str:
