@@ -248,3 +248,4 @@ def test_changes_of_the_gap_have_a_line_each_with_what_they_do_and_their_share()
     assert lines[3][:3] == ["epochs 12", "as it is", "−0.020 [−0.030 to −0.010]{.seeds}"]
     assert lines[3][3:7] == ["**−0.021** [−0.030 to −0.012]{.seeds}", "84 %", "makes the gap", "2 × 2"]
     assert lines[4][:2] == ["epochs 12, temperature 4", "epochs 12"] and lines[4][5] == "open"
+    assert "After a difference" in text and "Without an interval" not in text

@@ -282,7 +282,8 @@ def changes_of_gap(found: pd.DataFrame, caption: str, name: str) -> Markdown | N
             names.change_name(row.who), beside, gap, does, share, row.says or MISSING, counts([row]),
             links_once([row.runs]),
         ])  # fmt: skip
-    return numbered(lines, caption, name, found.drop(columns=["title", "digits", "split"]), below_differences(told))
+    foot = below_differences(row for row in told if row.who)  # what is not changed has no difference
+    return numbered(lines, caption, name, found.drop(columns=["title", "digits", "split"]), foot)
 
 
 def correlations(found: pd.DataFrame, caption: str, name: str) -> Markdown | None:
