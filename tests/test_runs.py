@@ -381,6 +381,20 @@ def test_students_that_share_passes_are_made_after_one_another():
     assert all(name == run.key for name, run in ordered.items())
 
 
+def test_a_student_whose_passes_another_process_makes_is_put_off(store, monkeypatch):
+    weaker, other = dataclasses.replace(AUGMENTED, reduction="mean"), dataclasses.replace(AUGMENTED, seed=1)
+    pending = {runs.key(spec): Run(spec) for spec in (AUGMENTED, weaker, other, STUDENT)}
+    monkeypatch.setattr(make, "make_run", lambda run, device: None)
+    made = []
+    (store / ".locks").mkdir(parents=True)
+    with open(store / ".locks" / runs.key(AUGMENTED), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        while name := make.make_next(pending, "cpu"):
+            made.append(pending.pop(name).spec)
+    assert made == [other, STUDENT, weaker] and len(pending) == 1
+    assert make.make_next(pending, "cpu") == runs.key(AUGMENTED)
+
+
 def test_a_student_is_the_same_whether_or_not_another_shares_its_teachers_passes(filled, monkeypatch):
     weaker = dataclasses.replace(AUGMENTED, reduction="mean")
     runs.ensure([weaker])

@@ -80,7 +80,7 @@ def ensure(
         open_store(next(iter(pending.values())).store)
     pending = in_groups(pending)
     while pending:
-        made = next((name for name, run in pending.items() if make_if_free(run, pending, device)), None)
+        made = make_next(pending, device)
         if made:
             passes = passes_of(pending.pop(made))
             if passes and passes not in map(passes_of, pending.values()):
@@ -122,10 +122,25 @@ def check_teaching(run: Run) -> None:
         teacher.train_logits()
 
 
-def make_if_free(run: Run, pending: dict[str, Run], device: str) -> bool:
-    """Make a run, unless its teacher is still to come or another process is at it; True once it exists."""
-    if isinstance(run.spec, Distilled) and key(run.spec.teacher) in pending:
-        return False
+def make_next(pending: dict[str, Run], device: str) -> str | None:
+    """Make the first run that can be made; its key, None where its teacher or another process is waited for.
+
+    What shares a teacher's passes with a run that another process is at comes last: they are kept by then.
+    """
+    elsewhere = set()
+    for passes_apart in (True, False):
+        for name, run in pending.items():
+            waiting = isinstance(run.spec, Distilled) and key(run.spec.teacher) in pending
+            if waiting or (passes_apart and passes_of(run) in elsewhere):
+                continue
+            if make_if_free(run, device):
+                return name
+            elsewhere.add(passes_of(run) or name)
+    return None
+
+
+def make_if_free(run: Run, device: str) -> bool:
+    """Make a run, unless another process is at it; True once it exists."""
     try:
         with locked(run.store, run.key):
             if not run.exists():
