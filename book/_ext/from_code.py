@@ -93,9 +93,11 @@ def inline(line: str) -> str:
     return "".join(out)
 
 
-def skip_aliases(app, what, name, obj, skip, options):
-    """Leave out the fields of named tuples, whose documentation is their number."""
-    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
+def skip_member(app, what, name, obj, skip, options):
+    """Leave out what a module has from another one, before Sphinx reads the source of that, and the fields of named
+    tuples, whose documentation is their number."""
+    foreign = what == "module" and getattr(obj, "__module__", None) not in (None, app.env.temp_data["autodoc:module"])
+    return True if foreign or (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
 
 
 def setup(app):
@@ -103,5 +105,5 @@ def setup(app):
     app.add_directive("source-of", SourceOf)
     app.add_directive("made-by", MadeBy)
     app.connect("autodoc-process-docstring", as_rest)
-    app.connect("autodoc-skip-member", skip_aliases)
+    app.connect("autodoc-skip-member", skip_member)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
