@@ -3,7 +3,8 @@
 First the components of variance in the stored runs: what is left beside augmentations and seeds, what students' seeds
 do under every teacher (where they are crossed with teachers' seeds), and what the test images do to all seeds alike.
 Then the coverage of networks of five augmentations that differ by nothing but chance, for several numbers of teachers'
-seeds, of students each, shares of the first two components, and sizes of the last. `--repeats` says how often.
+seeds, of students each, shares of the first two components, and sizes of the last. At last that of the chapter *Why*,
+of a gap and of what a change does to it, where teachers differ under all changes. `--repeats` says how often.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import pandas as pd
 from kdlib import runs, study
 from kdlib.results import contrasts as engine
 from kdlib.results.frame import frame
+from kdlib.results.gaps import gaps
 from kdlib.results.measures import ACCURACY, Measure
 from kdlib.results.names import AUGMENTATIONS, BASELINE
 
@@ -34,6 +36,7 @@ class Trained:
 
 
 NUMBER = Measure("number", "number", lambda run, split: run.value, lambda run, split: run.images)
+UNSEEN = Measure("number", "number", NUMBER.value)  # image by image
 
 
 def components(rows: pd.DataFrame) -> pd.DataFrame:
@@ -77,6 +80,26 @@ def coverage(seeds: int, students: int, shares: tuple, by_images: float, repeats
     return held / repeats
 
 
+def coverage_of_gaps(seeds: int, students: int, changes: int, teachers: float, repeats: int) -> tuple[float, float]:
+    """The same of gaps under changes, and of what changes do; `teachers` is the standard deviation of what a teacher
+    does under all changes, over that of a training."""
+    rng, held = np.random.default_rng(0), []
+    arms = ("none", "mixup", "cutmix")
+    names = ("", *(f"epochs={n}" for n in range(1, changes)))
+    labels = [(c, a, t, s) for c in names for a in arms for t in range(seeds) for s in range(students)]
+    rows = pd.DataFrame(labels, columns=["budget", "teacher_augmentation", "teacher_seed", "seed"]).assign(
+        dataset="cifar10", network="lenet", width=64, epochs=12, loss="mean", augmentation=BASELINE, control=False,
+        device="a CPU", mark="",
+    )  # fmt: skip
+    for _ in range(repeats):
+        values = teachers * rng.normal(size=(len(arms), seeds, 1))
+        values = values + rng.normal(size=(changes, len(arms), seeds, students))
+        found = gaps(rows.assign(run=[Trained(np.array([one])) for one in values.ravel()]), UNSEEN)
+        ends = found[["gap_low", "gap_high", "low", "high"]].iloc[1]
+        held.append((ends["gap_low"] <= 0 <= ends["gap_high"], ends["low"] <= 0 <= ends["high"]))
+    return tuple(np.mean(held, axis=0))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=1000)
@@ -90,6 +113,9 @@ def main() -> None:
             for by_images in BY_IMAGES if students > 1 or whose == "its own" else ():
                 held = coverage(seeds, students, shares, by_images, repeats)
                 print(f"{seeds} x {students}, variance {whose}, images {by_images}: {held:.3f}", flush=True)
+    for students, teachers in itertools.product((2, 4), (0.0, 0.5, 1.0)):
+        gap, change = coverage_of_gaps(2, students, 6, teachers, repeats)
+        print(f"2 x {students}, 6 changes, teachers {teachers}: gaps {gap:.3f}, what changes do {change:.3f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,14 @@ ARMS = ("none", "mixup", "cutmix")
 LESS = ("", "", "", "epochs=12")
 
 
-def students(teachers=2, own=2, seed=0):
-    """A random number for each change, arm and pair of seeds, as (changes, arms, teachers, students), and the frame."""
-    values = np.random.default_rng(seed).normal(size=(len(CHANGES), len(ARMS), teachers, own))
+def students(teachers=2, own=2, of_teacher=0.0):
+    """A random number for each change, arm and pair of seeds, as (changes, arms, teachers, students), and the frame.
+
+    `of_teacher` is the size of what each teacher does under all changes.
+    """
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(len(CHANGES), len(ARMS), teachers, own))
+    values += of_teacher * rng.normal(size=(len(ARMS), teachers, 1))
     parts = [
         numbers(
             {((arm, "none"), (t, s)): values[c, a, t, s]
@@ -40,15 +45,27 @@ def test_a_gap_is_of_the_mean_of_mixing_teachers_less_the_baselines():
     assert set(found["n"]) == {2} and set(found["students"]) == {2}
 
 
-def test_what_is_left_beside_changes_and_blocks_is_pooled_over_all_changes():
+def left_beside(values):
+    """Sum of squares of what is left beside rows and columns."""
+    return ((values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()) ** 2).sum()
+
+
+def test_what_a_teacher_does_under_all_changes_cancels_in_what_a_change_does_and_counts_once_in_a_gap():
     values, rows = students(teachers=3, own=1)
-    cells = values[..., 0].reshape(-1, 3)  # (arms under changes, blocks)
-    rest = cells - cells.mean(0) - cells.mean(1)[:, None] + cells.mean()
-    dof = (len(cells) - 1) * 2
-    half = stats.t.ppf(0.975, dof) * np.sqrt((rest**2).sum() / dof / 3 * np.array([1.5, 3.0, 3.0, 3.0]))
+    cells = values[..., 0].swapaxes(0, 1)  # (arms, changes, blocks)
+    within, whole = sum(map(left_beside, cells)) / 18, left_beside(cells.mean(1)) / 4  # 3 * 3 * 2 and 2 * 2
     found = gaps(rows, NUMBER)
-    np.testing.assert_allclose(found["gap_high"] - found["gap"], half[0])
-    np.testing.assert_allclose((found["high"] - found["estimate"])[1:], half[1:])
+    half = stats.t.ppf(0.975, 18) * np.sqrt(within * 2 * 1.5 / 3)
+    np.testing.assert_allclose((found["high"] - found["estimate"])[1:], half)
+    parts = np.array([whole, within * 3 / 4]) * 1.5 / 3
+    half = stats.t.ppf(0.975, parts.sum() ** 2 / (parts**2 / [4, 18]).sum()) * np.sqrt(parts.sum())
+    np.testing.assert_allclose(found["gap_high"] - found["gap"], half)
+
+
+def test_what_teachers_do_widens_gaps_and_not_what_changes_do():
+    one, other = (gaps(students(teachers=3, own=1, of_teacher=size)[1], NUMBER) for size in (0.0, 10.0))
+    np.testing.assert_allclose((one["high"] - one["low"])[1:], (other["high"] - other["low"])[1:])
+    assert (other["gap_high"] - other["gap_low"] > 3 * (one["gap_high"] - one["gap_low"])).all()
 
 
 def test_without_both_mixing_teachers_there_is_no_gap():

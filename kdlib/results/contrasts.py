@@ -18,6 +18,10 @@ in three of four cases. Contrasts between kinds pair the blocks: S - 1 degrees o
 MS_rest is pooled over all augmentations of the frame that are of the contrast's families and have its seeds, so that it
 depends on the data and on no page: families are whose images are augmented (teacher's, student's, both alike), and
 whether several augmentations are composed. Nothing is widened for the number of comparisons: that is for verdicts.
+
+Arms may have teachers in common, as students of one augmentation's teachers do that learn in several ways: these make a
+plot of a split-plot design (Cochran and Cox 1957). What a teacher does to all of them alike cancels where weights
+add up to 0 within each plot, and counts once, however many arms show it, where they do not (`variance_of_blocks`).
 """
 
 import functools
@@ -117,8 +121,11 @@ class Cells:
     """What was measured of each kind and arm of a frame: `arms[kind][arm]` has the row of each pair of seeds, the
     teacher's and the student's."""
 
-    def __init__(self, rows: pd.DataFrame, measure: Measure, split: str | None = None):
-        self.measure, self.split = measure, split or measure.split
+    def __init__(
+        self, rows: pd.DataFrame, measure: Measure, split: str | None = None, plots: Mapping[Arm, str] | None = None
+    ):
+        """`plots` names, of arms whose teachers are the same, the plot that they are in."""
+        self.measure, self.split, self.plots = measure, split or measure.split, plots or {}
         values = [measure.value(run, split) for run in rows["run"]]
         self.rows = rows.assign(value=pd.Series(values, rows.index, dtype=float)).dropna(subset="value")
         self.rows = self.rows.reset_index(drop=True)
@@ -258,11 +265,12 @@ class Design:
             return estimate, np.nan, 0
         taught = np.array([has_teacher(arm) for _, arm in arms])
         crossed, w_crossed = self.crossed([at for at, one in zip(arms, taught, strict=True) if one]), w[taught]
+        plots = [str(self.cells.plots.get(arm, arm)) for _, arm in arms]
         if not one_kind:  # halves of the contrast are two arms: Student's paired t
             values, crossed = halves(w @ values), halves(np.tensordot(w_crossed, crossed, 1))
-            w = w_crossed = np.array([1.0, -1.0])
-        rest, dof = mean_square_of_rest(values)
-        of_seeds, of_images = rest * (w**2).sum() / blocks + of_recurring_seeds(crossed) * (w_crossed**2).sum(), 0.0
+            w, w_crossed, plots = np.array([1.0, -1.0]), np.array([1.0, -1.0]), ["one", "other"]
+        of_blocks, dof = variance_of_blocks(w, values, plots)
+        of_seeds, of_images = of_blocks + of_recurring_seeds(crossed) * (w_crossed**2).sum(), 0.0
         if self.cells.images is not None:
             by_image = self.means(self.cells.images, self.compared)  # (compared, S, N)
             of_images = of_same_images(np.tensordot(weights, by_image, 1))
@@ -323,6 +331,30 @@ def mean_square_of_rest(values: np.ndarray) -> tuple[float, int]:
     rest = _centred(_centred(values, 0), 1)
     dof = (values.shape[0] - 1) * (values.shape[1] - 1)
     return float((rest**2).sum() / dof), dof
+
+
+def variance_of_blocks(weights: np.ndarray, values: np.ndarray, plots: Sequence[str]) -> tuple[float, float]:
+    """Variance of a contrast of arms (A, S) by what they do otherwise in another block, and its degrees of freedom.
+
+    With one arm a plot it is MS_rest sum(w^2) / S. With C arms in each, and W the sum of a plot's weights, it is
+
+        (MS_whole sum(W^2) + MS_within (sum(w^2) - sum(W^2) / C)) / S
+
+    where MS_whole is what is left beside plots and blocks of the plots' means, and MS_within what is left beside arms
+    and blocks within plots; the degrees of freedom of such a sum are Satterthwaite's.
+    """
+    members = [np.flatnonzero(np.array(plots) == plot) for plot in dict.fromkeys(plots)]
+    if len({len(one) for one in members}) > 1:
+        raise ContrastError(f"plots have {listing(sorted({len(one) for one in members}))} arms: expected as many in each")
+    whole, dof = mean_square_of_rest(np.array([values[one].mean(axis=0) for one in members]))
+    whole *= sum(weights[one].sum() ** 2 for one in members) / values.shape[1]
+    if (arms := len(members[0])) == 1:
+        return whole, dof
+    parts = [mean_square_of_rest(values[one]) for one in members]
+    within = np.mean([mean_square for mean_square, _ in parts]) / values.shape[1]
+    within *= sum((weights[one] ** 2).sum() - weights[one].sum() ** 2 / arms for one in members)
+    of_parts = whole**2 / dof + within**2 / sum(dof for _, dof in parts)
+    return whole + within, (whole + within) ** 2 / of_parts if of_parts else np.inf
 
 
 def of_recurring_seeds(values: np.ndarray) -> float:

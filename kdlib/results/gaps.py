@@ -1,7 +1,7 @@
 """The headline's gap under each change of the chapter *Why*, and what the change does to it.
 
-Students under all changes make one randomised block design (`contrasts`): an arm is a teacher's augmentation under a
-change, a block a teacher's seed, and what is left beside both is pooled over all of them.
+Students under all changes make one split-plot design (`contrasts`): a plot is a teacher's augmentation, an arm in it a
+change, a block a teacher's seed.
 """
 
 import numpy as np
@@ -26,7 +26,8 @@ def gaps(rows: pd.DataFrame, measure: Measure = ACCURACY) -> pd.DataFrame:
     the interval says (`kdlib.causes`). Empty where a mixing teacher or the baseline's has no students.
     """
     changes = tuple(dict.fromkeys(rows["budget"]))
-    cells, printed, found = Cells(as_arms(rows), measure), printed_gap(rows), []
+    plots = {(_arm(one, change), BASELINE): one for one in rows["teacher_augmentation"].unique() for change in changes}
+    cells, printed, found = Cells(as_arms(rows), measure, plots=plots), printed_gap(rows), []
     for change in changes:
         reference = reference_of(change, changes)
         own, beside = gap_under(change), gap_under(reference)
