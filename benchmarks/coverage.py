@@ -115,7 +115,8 @@ def main() -> None:
                 print(f"{seeds} x {students}, variance {whose}, images {by_images}: {held:.3f}", flush=True)
     for students, teachers in itertools.product((2, 4), (0.0, 0.5, 1.0)):
         gap, change = coverage_of_gaps(2, students, 6, teachers, repeats)
-        print(f"2 x {students}, 6 changes, teachers {teachers}: gaps {gap:.3f}, what changes do {change:.3f}", flush=True)
+        of = f"2 x {students}, 6 changes, teachers {teachers}"
+        print(f"{of}: gaps {gap:.3f}, what changes do {change:.3f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ import psutil
 from timing import HERE, keep
 
 COMMAND = [sys.executable, "-m", "kdlib", "run", "--chapter", "students"]
-COMMAND += ["--set", "device=cpu", "--set", "students=[lenet, alexnet]", "--set", "teacher_epochs=2", "--set", "student_epochs=4"]
+for setting in ("device=cpu", "students=[lenet, alexnet]", "teacher_epochs=2", "student_epochs=4"):
+    COMMAND += ["--set", setting]
 TIMES = ("metrics.json", "history.csv", "SHA256SUMS")
 LIFE = (1.0, 15.0)  # seconds of the processor that a worker may use: some die while they start, most while they train
 

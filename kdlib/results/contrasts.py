@@ -344,8 +344,8 @@ def variance_of_blocks(weights: np.ndarray, values: np.ndarray, plots: Sequence[
     and blocks within plots; the degrees of freedom of such a sum are Satterthwaite's.
     """
     members = [np.flatnonzero(np.array(plots) == plot) for plot in dict.fromkeys(plots)]
-    if len({len(one) for one in members}) > 1:
-        raise ContrastError(f"plots have {listing(sorted({len(one) for one in members}))} arms: expected as many in each")
+    if len(sizes := {len(one) for one in members}) > 1:
+        raise ContrastError(f"plots have {listing(sorted(sizes))} arms: expected as many in each")
     whole, dof = mean_square_of_rest(np.array([values[one].mean(axis=0) for one in members]))
     whole *= sum(weights[one].sum() ** 2 for one in members) / values.shape[1]
     if (arms := len(members[0])) == 1:
