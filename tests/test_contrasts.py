@@ -13,7 +13,7 @@ from scipy import stats
 
 from kdlib import study
 from kdlib.results import contrasts as module
-from kdlib.results.contrasts import ContrastError, contrasts, weighted
+from kdlib.results.contrasts import ContrastError, contrasts, variance_of_blocks, weighted
 from kdlib.results.frame import frame, measured
 from kdlib.results.measures import ACCURACY
 
@@ -386,3 +386,8 @@ def test_the_components_that_were_put_in_are_found(benchmark):
     rest, _ = module.mean_square_of_rest(values.mean(axis=2))
     assert rest == pytest.approx(0.25 + 0.25 / 20, rel=0.25)  # the teacher's, and the training's own
     assert module.of_recurring_seeds(values) == pytest.approx(0.5 / 20, rel=0.3)
+
+
+def test_plots_have_as_many_arms_each():
+    with pytest.raises(ContrastError, match="plots have 1, 2 arms"):
+        variance_of_blocks(np.array([1.0, -1.0, 0.0]), np.ones((3, 2)), ["a", "a", "b"])
