@@ -389,5 +389,5 @@ def test_the_components_that_were_put_in_are_found(benchmark):
 
 
 def test_plots_have_as_many_arms_each():
-    with pytest.raises(ContrastError, match="plots have 1, 2 arms"):
+    with pytest.raises(ContrastError, match="plots have 1 and 2 arms"):
         variance_of_blocks(np.array([1.0, -1.0, 0.0]), np.ones((3, 2)), ["a", "a", "b"])
