@@ -40,11 +40,16 @@ class Results:
         """The ratio of medians, and the smallest and largest of the runs that were made in turn."""
         sides = self[name]["seconds"]
         each = [a / b for a, b in zip(sides[slow], sides[fast], strict=True)]
-        return f"{self.ratio(name, slow, fast):.3g} ({min(each):.3g} to {max(each):.3g})"
+        return f"{self.ratio(name, slow, fast):.3g}{between(each)}"
 
     def spread(self, name: str, side: str) -> str:
         values = self[name]["seconds"][side]
-        return f"{statistics.median(values):.3g} s ({min(values):.3g} to {max(values):.3g})"
+        return f"{statistics.median(values):.3g} s{between(values)}"
+
+
+def between(values: list[float]) -> str:
+    """The smallest and the largest of several."""
+    return f" ({min(values):.3g} to {max(values):.3g})" if len(values) > 1 else ""
 
 
 class Line(NamedTuple):
@@ -339,9 +344,10 @@ def killed(r: Results) -> list[str]:
     """What is left of a grid whose workers and clients are killed."""
     k = r["kills"]
     same = "all" if not k["differ"] else f"all but {k['differ']}"
+    times = "once" if k["grids"] == 1 else f"{k['grids']} times"
     return [
         f"{r.machine('kills')}: {k['workers_killed']} workers and {k['clients_killed']} clients were killed at random "
-        f"times while the {k['runs']} runs of the demo grid were made {k['grids']} times; the log told of "
+        f"times while the {k['runs']} runs of the demo grid were made {times}; the log told of "
         f"{k['told_again']} runs begun once more. At the end each was stored once, {same} of {k['files']} files "
         f"byte for byte as undisturbed.",
         "",
