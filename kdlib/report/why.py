@@ -27,7 +27,7 @@ SAID: dict[str, dict[str, str]] = {  # by change, by what it does to the gap
         NOTHING: f"The gap at 12 epochs stays {ONE_SCALE}, which changes it {NUMBERS}: it does not come from their "
         "size.",
         OPEN: "Whether the gap at 12 epochs comes from the size of the teachers' logits can't be told: "
-        f"{ONE_SCALE} it changes {NUMBERS}.",
+        f"{ONE_SCALE} it changes {NUMBERS}, to {{gap}} points.",
     },
     "epochs=12+targets=class_means": {
         MAKES: f"The gap at 12 epochs grows {THE_SAME}, {NUMBERS}: what they say of single images hides a part of it.",
@@ -36,7 +36,7 @@ SAID: dict[str, dict[str, str]] = {  # by change, by what it does to the gap
         NOTHING: f"The gap at 12 epochs stays {THE_SAME}, which changes it {NUMBERS}: it does not come from what they "
         "say of single images.",
         OPEN: "Whether the gap at 12 epochs comes from what teachers say of single images can't be told: "
-        f"{THE_SAME} it changes {NUMBERS}.",
+        f"{THE_SAME} it changes {NUMBERS}, to {{gap}} points.",
     },
 }
 UNTOLD = "One seed of each network can't tell what a change does from chance: this edition gives no answer."
