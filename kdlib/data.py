@@ -20,8 +20,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from kdlib import fetch, folder_from
 from kdlib.fetch import (
@@ -84,6 +82,8 @@ def held_out(dataset: Dataset, count: int) -> tuple[Dataset, np.ndarray]:
     The split is stratified and always the same. The dataset's own test sets are not in the result: what is chosen by
     the images held out has not seen them.
     """
+    from sklearn.model_selection import train_test_split  # slow to import
+
     labels = dataset.train.labels
     if not len(dataset.classes) <= count <= len(labels) - len(dataset.classes):
         raise DataError(
@@ -258,6 +258,9 @@ def _digits(where: Path) -> dict:
 
     The split into 1,437 and 360 is stratified and fixed. The shifted test set is a corruption of its own test images.
     """
+    from sklearn.datasets import load_digits  # slow to import
+    from sklearn.model_selection import train_test_split
+
     digits = load_digits()
     images = _as_rgb(np.rint(digits.images * (255 / 16)).astype(np.uint8).repeat(4, axis=1).repeat(4, axis=2))
     labels = digits.target.astype(np.int64)

@@ -19,8 +19,6 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import entr, log_softmax, rel_entr
 from scipy.special import softmax as scipy_softmax
-from sklearn.metrics import precision_recall_fscore_support
-from sklearn.model_selection import KFold
 from threadpoolctl import ThreadpoolController
 
 from kdlib import KdlibError
@@ -89,6 +87,8 @@ def classification_report(probs: Array, labels: Array, average: str = "macro") -
     >>> classification_report([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]], [0, 1, 1])["accuracy"].__round__(3)
     0.667
     """
+    from sklearn.metrics import precision_recall_fscore_support  # slow to import
+
     _choice("average", average, AVERAGES)
     probs, labels = _predictions(probs, labels)
     if average == "macro":
@@ -239,6 +239,8 @@ def temperature_scaling(
     No image is scaled by a temperature that it helped to fit: the images are dealt into `folds` parts at random
     (by `seed`), and each part takes the temperature of the others.
     """
+    from sklearn.model_selection import KFold  # slow to import
+
     logits = _logits(logits)
     labels = _labels(labels, "labels", len(logits), logits.shape[1], "logits")
     if not 2 <= folds <= len(logits) or folds != int(folds):

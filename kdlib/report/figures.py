@@ -18,8 +18,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
-from sklearn.manifold import TSNE
-from sklearn.metrics import confusion_matrix, silhouette_score
 from threadpoolctl import threadpool_limits
 
 from kdlib import augment, data, metrics
@@ -542,6 +540,8 @@ def forest_handles(forms: Sequence[tuple[str, str]]) -> list[Line2D]:
 
 def confusion(run: Run) -> np.ndarray:
     """Share of the test images of each class (rows) that are taken for each class (columns), (K, K)."""
+    from sklearn.metrics import confusion_matrix  # slow to import
+
     logits = run.predictions["test_logits"]
     every = range(logits.shape[1])
     return confusion_matrix(run.predictions["test_labels"], logits.argmax(axis=1), labels=every, normalize="true")
@@ -641,6 +641,8 @@ def latent_maps(teachers: pd.DataFrame, seeds: Sequence[int] = TSNE_SEEDS) -> li
 
 def flattened(x: np.ndarray, seed: int) -> np.ndarray:
     """t-SNE (van der Maaten & Hinton 2008) of `x` (M, D) from a random start, so that seeds differ; (M, 2)."""
+    from sklearn.manifold import TSNE  # slow to import
+
     perplexity = min(30.0, (len(x) - 1) / 3)
     with threadpool_limits(1):  # of so few points, threads cost more than they bring
         return TSNE(perplexity=perplexity, init="random", max_iter=500, random_state=seed).fit_transform(x)
@@ -674,6 +676,8 @@ def silhouettes(teachers: pd.DataFrame, maps: Sequence[LatentMap]) -> pd.DataFra
     teacher; "embedding": of each teacher), `silhouette` in -1..1, higher where clusters are tighter and further apart,
     and `runs`, the mark of the teacher.
     """
+    from sklearn.metrics import silhouette_score  # slow to import
+
     groups = measures.GROUPS.get(teachers["dataset"].iloc[0])
     partitions = {"classes": lambda labels: labels}
     if groups:
