@@ -1,4 +1,4 @@
-"""Workers and clients killed at random while a demo grid is made: is it whole at the end, and byte for byte the same?
+"""Workers and clients killed at random while a grid of the demo's networks is made: is it the same, byte for byte?
 
 python benchmarks/kills.py [KILLS OF WORKERS] [OF CLIENTS]
 """
@@ -18,6 +18,7 @@ import psutil
 from timing import HERE, keep
 
 COMMAND = [sys.executable, "-m", "kdlib", "run", "--chapter", "students"]
+# With AlexNets, though the demo has none: the grid lasts longer.
 for setting in ("device=cpu", "students=[lenet, alexnet]", "teacher_epochs=2", "student_epochs=4"):
     COMMAND += ["--set", setting]
 TIMES = ("metrics.json", "history.csv", "SHA256SUMS")

@@ -347,7 +347,7 @@ def killed(r: Results) -> list[str]:
     times = "once" if k["grids"] == 1 else f"{k['grids']} times"
     return [
         f"{r.machine('kills')}: {k['workers_killed']} workers and {k['clients_killed']} clients were killed at random "
-        f"times while the {k['runs']} runs of the demo grid were made {times}; the log told of "
+        f"times while the {k['runs']} runs of a grid of the demo's networks were made {times}; the log told of "
         f"{k['told_again']} runs begun once more. At the end each was stored once, {same} of {k['files']} files "
         f"byte for byte as undisturbed.",
         "",

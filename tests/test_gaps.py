@@ -68,6 +68,14 @@ def test_what_teachers_do_widens_gaps_and_not_what_changes_do():
     assert (other["gap_high"] - other["gap_low"] > 3 * (one["gap_high"] - one["gap_low"])).all()
 
 
+def test_a_change_that_lacks_an_arm_has_no_gap_and_leaves_the_others_theirs():
+    values, rows = students()
+    fewer = gaps(rows.query("not (budget == 'epochs=6' and teacher_augmentation == 'mixup')"), NUMBER)
+    found = gaps(rows, NUMBER).query("who != 'epochs=6'")
+    assert tuple(fewer["who"]) == tuple(found["who"]) and fewer["gap_low"].notna().all()
+    np.testing.assert_allclose(fewer["estimate"], found["estimate"])
+
+
 def test_without_both_mixing_teachers_there_is_no_gap():
     rows = students()[1].query("teacher_augmentation != 'mixup'")
     found = gaps(rows, NUMBER)

@@ -358,7 +358,7 @@ EXPECTATIONS = (
     Expectation("mnist", "alexnet", 10, None, 0.99),
     Expectation("mnist", "lenet", 10, None, 0.99),
     Expectation("cifar10", "lenet", 30, None, 0.60, 0.75),
-    Expectation("digits", "resnet18", 1, None, 0.95, width=4),
+    Expectation("digits", "resnet18", 1, None, 0.95, width=8),
     Expectation("digits", "lenet", 1, None, 0.95),
     Expectation("digits", "alexnet", 1, None, 0.90, width=8),
 )

@@ -1,6 +1,7 @@
 """The answer of the chapter *Why*: a sentence for each outcome of what was declared in `kdlib.causes`.
 
-The sentences were written before any gap under a change was known; which of them stand on the page, and with which
+The sentences were written before any gap under a change was known, but for the gap that stands at the end of what stays
+open; which of them stand on the page, and with which
 numbers, the runs decide (`kdlib.results.gaps`).
 """
 

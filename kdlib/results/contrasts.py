@@ -26,6 +26,7 @@ add up to 0 within each plot, and counts once, however many arms show it, where 
 
 import functools
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -240,7 +241,7 @@ class Design:
         return [[row for (_, seed), row in of.items() if seed == block] for block in self.blocks]
 
     def pool(self) -> list[tuple[Kind, Arm]]:
-        """The compared, then all other arms of their families that have their seeds."""
+        """The compared, then all other arms of their families that have their seeds, if all plots have as many."""
         kind = self.compared[0][0]
         wanted = {one for _, arm in self.compared if (one := family(arm))} or {("taught", "teacher", False)}
         starts = {(BASELINE if who == "taught" else who, BASELINE) for who, *_ in wanted}
@@ -252,7 +253,12 @@ class Design:
             return complete and in_all and (family(arm) in wanted or arm in starts)
 
         others = [(kind, arm) for arm, of in self.cells.arms[kind].items() if alike(arm, of)]
-        return list(dict.fromkeys([*self.compared, *others]))
+        pooled = list(dict.fromkeys([*self.compared, *others]))
+        sizes = Counter(self.plots(pooled)).values()
+        return pooled if len(set(sizes)) == 1 else self.compared
+
+    def plots(self, arms: Iterable[tuple[Kind, Arm]]) -> list[str]:
+        return [str(self.cells.plots.get(arm, arm)) for _, arm in arms]
 
     def estimate(self, weights: np.ndarray) -> tuple[float, float, float]:
         """Estimate, its variance and degrees of freedom of the contrast of `weights`; NaN and 0 with one block."""
@@ -265,7 +271,7 @@ class Design:
             return estimate, np.nan, 0
         taught = np.array([has_teacher(arm) for _, arm in arms])
         crossed, w_crossed = self.crossed([at for at, one in zip(arms, taught, strict=True) if one]), w[taught]
-        plots = [str(self.cells.plots.get(arm, arm)) for _, arm in arms]
+        plots = self.plots(arms)
         if not one_kind:  # halves of the contrast are two arms: Student's paired t
             values, crossed = halves(w @ values), halves(np.tensordot(w_crossed, crossed, 1))
             w, w_crossed, plots = np.array([1.0, -1.0]), np.array([1.0, -1.0]), ["one", "other"]

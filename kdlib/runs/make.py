@@ -123,19 +123,20 @@ def check_teaching(run: Run) -> None:
 
 
 def make_next(pending: dict[str, Run], device: str) -> str | None:
-    """Make the first run that can be made; its key, None where its teacher or another process is waited for.
+    """Make the first run that can be made; its key, None where all wait for a teacher or another process.
 
-    What shares a teacher's passes with a run that another process is at comes last: they are kept by then.
+    What shares a teacher's passes with a run that another process is at comes last: most are kept by then.
     """
     elsewhere = set()
     for passes_apart in (True, False):
         for name, run in pending.items():
             waiting = isinstance(run.spec, Distilled) and key(run.spec.teacher) in pending
-            if waiting or (passes_apart and passes_of(run) in elsewhere):
+            passes = passes_of(run)
+            if waiting or (passes_apart and passes and passes in elsewhere):
                 continue
             if make_if_free(run, device):
                 return name
-            elsewhere.add(passes_of(run) or name)
+            elsewhere.add(passes)
     return None
 
 
