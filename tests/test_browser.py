@@ -99,7 +99,11 @@ def formula_faults(page) -> list[str]:
 def test_every_page_opens_in_a_window_and_when_that_is_resized(site, open_page, theme, first, then):
     page, faults = open_page(theme, first)
     found = []
+    records = [path for path in gates.pages(site) if path.parent.name == "runs"]
+    elsewhere = set(records[theme == "light" :: 2])  # hundreds, of one template: one theme for each is enough
     for path in gates.pages(site):
+        if path in elsewhere:
+            continue
         page.set_viewport_size(window(first))
         page.goto(path.as_uri())
         if onward := gates.soup(path).select_one("meta[http-equiv=Refresh]"):  # index.html leads to the first page
