@@ -15,6 +15,7 @@ import pandas as pd
 
 from kdlib import runs, study
 from kdlib.results import contrasts as engine
+from kdlib.results.claims import MIXED as CLAIMED
 from kdlib.results.frame import frame
 from kdlib.results.gaps import gaps
 from kdlib.results.measures import ACCURACY, Measure
@@ -36,7 +37,7 @@ class Trained:
 
 
 NUMBER = Measure("number", "number", lambda run, split: run.value, lambda run, split: run.images)
-UNSEEN = Measure("number", "number", NUMBER.value)  # image by image
+WHOLE = Measure("number", "number", lambda run, split: run.value)  # of no images: these share nothing
 
 
 def components(rows: pd.DataFrame) -> pd.DataFrame:
@@ -65,14 +66,19 @@ def drawn(seeds: int, students: int, shares: tuple, by_images: float, rng: np.ra
     return trained[..., None] + rng.normal(size=(shape[0], 1, 1, IMAGES)) * by_images * np.sqrt(IMAGES)
 
 
+def students_of(labels: list[tuple], *columns: str) -> pd.DataFrame:
+    """A frame of students that differ in these columns alone."""
+    return pd.DataFrame(labels, columns=columns).assign(
+        dataset="cifar10", network="lenet", width=64, epochs=12, loss="mean", augmentation=BASELINE, control=False,
+        device="a CPU", mark="",
+    )  # fmt: skip
+
+
 def coverage(seeds: int, students: int, shares: tuple, by_images: float, repeats: int) -> float:
     """The share of intervals that hold the truth, which is 0, of the mixed augmentations less the baseline."""
     rng, held = np.random.default_rng(0), 0
     labels = [(of, t, s) for of in AUGMENTATIONS for t in range(seeds) for s in range(students)]
-    rows = pd.DataFrame(labels, columns=["teacher_augmentation", "teacher_seed", "seed"]).assign(
-        dataset="cifar10", network="lenet", width=64, epochs=12, budget="", loss="mean", augmentation=BASELINE,
-        control=False, device="a CPU", mark="",
-    )  # fmt: skip
+    rows = students_of(labels, "teacher_augmentation", "teacher_seed", "seed").assign(budget="")
     for _ in range(repeats):
         values = drawn(seeds, students, shares, by_images, rng).reshape(len(rows), IMAGES)
         found = engine.weighted(rows.assign(run=[Trained(one) for one in values]), NUMBER, MIXED).iloc[0]
@@ -84,17 +90,14 @@ def coverage_of_gaps(seeds: int, students: int, changes: int, teachers: float, r
     """The same of gaps under changes, and of what changes do; `teachers` is the standard deviation of what a teacher
     does under all changes, over that of a training."""
     rng, held = np.random.default_rng(0), []
-    arms = ("none", "mixup", "cutmix")
+    arms = (BASELINE, *CLAIMED)
     names = ("", *(f"epochs={n}" for n in range(1, changes)))
     labels = [(c, a, t, s) for c in names for a in arms for t in range(seeds) for s in range(students)]
-    rows = pd.DataFrame(labels, columns=["budget", "teacher_augmentation", "teacher_seed", "seed"]).assign(
-        dataset="cifar10", network="lenet", width=64, epochs=12, loss="mean", augmentation=BASELINE, control=False,
-        device="a CPU", mark="",
-    )  # fmt: skip
+    rows = students_of(labels, "budget", "teacher_augmentation", "teacher_seed", "seed")
     for _ in range(repeats):
         values = teachers * rng.normal(size=(len(arms), seeds, 1))
         values = values + rng.normal(size=(changes, len(arms), seeds, students))
-        found = gaps(rows.assign(run=[Trained(np.array([one])) for one in values.ravel()]), UNSEEN)
+        found = gaps(rows.assign(run=[Trained(np.array([one])) for one in values.ravel()]), WHOLE)
         ends = found[["gap_low", "gap_high", "low", "high"]].iloc[1]
         held.append((ends["gap_low"] <= 0 <= ends["gap_high"], ends["low"] <= 0 <= ends["high"]))
     return tuple(np.mean(held, axis=0))

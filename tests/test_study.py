@@ -25,7 +25,7 @@ ALONE = {"teachers": 0, "students": 1, "ablation": 5, "mnist": 1, "dichotomy": 1
 STUDENTS = {"teachers": 0, "students": 2 * 6, "ablation": 2 * (3 * 4 + 1), "mnist": 2 * 4, "dichotomy": 2 * 6, "why": 0}
 FEWER_ARMS = {("demo", "ablation"): ((), ("mixup",))}
 ARCHITECTURES = {"teachers": (), "ablation": ("lenet",), "mnist": ("lenet",)}
-BOTH = {"demo": ("lenet",), "cpu": ("lenet", "alexnet"), "paper": ("lenet", "alexnet")}
+NETWORKS = {"demo": ("lenet",), "cpu": ("lenet", "alexnet"), "paper": ("lenet", "alexnet")}
 PLAIN = [(profile, chapter) for profile in study.PROFILES for chapter in study.CHAPTERS if chapter != "why"]
 EVERYWHERE = [(profile, chapter) for profile in study.PROFILES for chapter in study.CHAPTERS]
 
@@ -69,7 +69,7 @@ def test_a_chapter_lists_each_run_once_and_as_many_as_the_study_has(profile, cha
     for seed in teachers_seeds(profile, chapter):
         expected[Supervised, seed] += TEACHERS[chapter]
     left_out = len(FIVE) - len(FEWER_ARMS.get((profile, chapter), FIVE))
-    for model in ARCHITECTURES.get(chapter, BOTH[profile]):
+    for model in ARCHITECTURES.get(chapter, NETWORKS[profile]):
         for seed in seeds_of(profile, chapter, model):
             expected[Supervised, seed] += ALONE[chapter] - left_out
             expected[Distilled, seed] += STUDENTS[chapter] - 2 * 3 * left_out  # losses, whose images are augmented
@@ -99,7 +99,7 @@ def test_teachers_are_one_architecture_under_each_augmentation(profile):
 def test_students_learn_from_the_teachers_chapters_teachers_a_random_one_and_none(profile):
     specs = listed(profile, "students")
     teachers = set(listed(profile, "teachers"))
-    for model in BOTH[profile]:
+    for model in NETWORKS[profile]:
         for seed in seeds_of(profile, "students", model):
             mine = [spec for spec in specs if (spec.seed, spec.model) == (seed, model)]
             (alone,) = (spec for spec in mine if isinstance(spec, Supervised))
