@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+# Of every process that a test starts: tests run two at a time, and threads that wait for each other take the time of
+# both. Read once, when PyTorch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 from filelock import FileLock

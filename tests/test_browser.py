@@ -99,23 +99,52 @@ def formula_faults(page) -> list[str]:
 def test_every_page_opens_in_a_window_and_when_that_is_resized(site, open_page, theme, first, then):
     page, faults = open_page(theme, first)
     found = []
-    records = [path for path in gates.pages(site) if path.parent.name == "runs"]
-    elsewhere = set(records[theme == "light" :: 2])  # hundreds, of one template: one theme for each is enough
-    for path in gates.pages(site):
-        if path in elsewhere:
-            continue
+    for path, *alike in in_one_frame(gates.pages(site)):
         page.set_viewport_size(window(first))
         page.goto(path.as_uri())
         if onward := gates.soup(path).select_one("meta[http-equiv=Refresh]"):  # index.html leads to the first page
             page.wait_for_url(f"**/{onward['content'].partition('url=')[2]}")
         at_fault = [*formula_faults(page), *layout_faults(page)]
+        if page.evaluate("document.documentElement.dataset.theme") != theme:
+            at_fault.append(f"not in the {theme} theme")
         page.set_viewport_size(window(then))
         at_fault += layout_faults(page)
         found += [f"{path.name}: {fault}" for fault in [*at_fault, *faults]]
-        if page.evaluate("document.documentElement.dataset.theme") != theme:
-            found.append(f"{path.name}: not in the {theme} theme")
+        for size in (then, first) if alike else ():
+            page.set_viewport_size(window(size))
+            for other in alike:
+                page.evaluate("html => { document.querySelector('article').innerHTML = html }", article_of(other))
+                at_fault = layout_faults(page) + (formula_faults(page) if size == first else [])
+                found += [f"{other.name}: {fault}" for fault in at_fault]
+            found += [f"{path.name} and alike: {fault}" for fault in faults]
         faults.clear()
     assert found == []
+
+
+ARTICLE = re.compile(r"<article[^>]*>(.*)</article>", re.DOTALL)
+
+
+def article_of(path) -> str:
+    """What stands in a page's article."""
+    return ARTICLE.search(path.read_text(encoding="utf-8"))[1]
+
+
+def in_one_frame(pages) -> list[list]:
+    """Pages that differ in title and article alone, together, as hundreds of runs' do: a browser need load only one of
+    them, and the others' articles can be shown in it."""
+    together = {}
+    for path in pages:
+        text = path.read_text(encoding="utf-8")
+        frame = re.sub(r"<title>.*?</title>", "", ARTICLE.sub("", text)).replace(path.stem, "")
+        does_something = "<script" in "".join(ARTICLE.findall(text))  # as it is loaded
+        together.setdefault((path.parent, path if does_something else frame), []).append(path)
+    return list(together.values())
+
+
+def test_pages_of_one_frame_are_few(site):
+    """Else the browser has to load hundreds of pages of one template."""
+    runs = [path for path in gates.pages(site) if path.parent.name == "runs"]
+    assert sum(map(len, in_one_frame(runs))) == len(runs) and len(in_one_frame(runs)) <= 12
 
 
 def test_the_search_finds_a_word_from_disk(site, open_page):

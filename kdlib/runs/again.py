@@ -15,6 +15,7 @@ import torch
 
 from kdlib import runs
 from kdlib.runs import Distilled, Run
+from kdlib.runs.store import PREDICTIONS
 from kdlib.speed import precision_on
 
 
@@ -24,10 +25,10 @@ class Comparison:
 
     key: str
     identical: bool  # all logits, bit for bit
-    agreement: float  # share of images on which both name the same class
+    agreement: float | None  # share of images on which both name the same class; None where predictions are not kept
     accuracy_then: float
     accuracy_now: float
-    largest_difference: float  # of any logit
+    largest_difference: float | None  # of any logit
     device_then: str
     device_now: str
 
@@ -42,9 +43,12 @@ class Comparison:
         where = f"trained on {self.device_then} then, {self.device_now} now"
         if self.identical:
             return f"{self.key}: the same predictions, bit for bit ({where})"
+        accuracy = f"accuracy {self.accuracy_now:.4f} after {self.accuracy_then:.4f}"
+        if self.agreement is None:
+            return f"{self.key}: other predictions, {accuracy} ({where})"
         return (
-            f"{self.key}: the same class for {self.agreement:.1%} of the test images, accuracy {self.accuracy_now:.4f} "
-            f"after {self.accuracy_then:.4f}, largest difference of a logit {self.largest_difference:.3g} ({where})"
+            f"{self.key}: the same class for {self.agreement:.1%} of the test images, {accuracy}, "
+            f"largest difference of a logit {self.largest_difference:.3g} ({where})"
         )
 
 
@@ -73,14 +77,25 @@ def again(name: str, device: str) -> Comparison:
         for teacher in needed:
             shutil.copytree(teacher.folder, Path(aside) / teacher.key)
         (now,) = runs.ensure([then.spec], device=device, store=Path(aside))
+        return compared(then, now)
+
+
+def compared(then: Run, now: Run) -> Comparison:
+    """Two trainings of one spec beside each other: by their logits, or by checksums where the first are not kept."""
+    if (then.folder / PREDICTIONS).exists():
         a, b = (run.predictions["test_logits"] for run in (then, now))
-        return Comparison(
-            key=name,
-            identical=a.tobytes() == b.tobytes(),
-            agreement=float((a.argmax(axis=1) == b.argmax(axis=1)).mean()),
-            accuracy_then=then.metrics["test"]["accuracy"],
-            accuracy_now=now.metrics["test"]["accuracy"],
-            largest_difference=float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max()),
-            device_then=then.metrics["provenance"]["device"],
-            device_now=now.metrics["provenance"]["device"],
-        )
+        identical = a.tobytes() == b.tobytes()
+        agreement = float((a.argmax(axis=1) == b.argmax(axis=1)).mean())
+        largest_difference = float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max())
+    else:
+        identical, agreement, largest_difference = then.sums[PREDICTIONS] == now.sums[PREDICTIONS], None, None
+    return Comparison(
+        key=then.key,
+        identical=identical,
+        agreement=agreement,
+        accuracy_then=then.metrics["test"]["accuracy"],
+        accuracy_now=now.metrics["test"]["accuracy"],
+        largest_difference=largest_difference,
+        device_then=then.metrics["provenance"]["device"],
+        device_now=now.metrics["provenance"]["device"],
+    )

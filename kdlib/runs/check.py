@@ -1,8 +1,8 @@
 """A walk through a run store: what is whole, unusable, incomplete or left over. What `python -m kdlib check` does.
 
-A run is whole where every file is what was written, by `SHA256SUMS`, and its scores are those of its predictions. A
-damaged one can be set aside, so that it is made again, and one that has no checksums, as those that were made before
-there were any, can be given them once its scores have been computed again.
+A run is whole where every file is what was written, by `SHA256SUMS`, and its scores are those of its predictions, where
+these are kept. A damaged one can be set aside, so that it is made again, and one that has no checksums, as those that
+were made before there were any, can be given them once its scores have been computed again.
 """
 
 import io
@@ -99,7 +99,7 @@ def faults_of(folder: Path, sums: dict[str, str]) -> list[RunError]:
             faults.append(fault)
     if not faults:
         try:
-            check_content(folder, present)
+            check_content(folder, present, sums)
         except RunError as fault:
             faults.append(fault)
     return faults
@@ -112,9 +112,9 @@ def absent(folder: Path, sums: dict[str, str]) -> Iterator[str]:
             yield f"{folder / name} is not there, which only {who} need: restore it for them"
 
 
-def check_content(folder: Path, present: dict[str, bytes]) -> None:
+def check_content(folder: Path, present: dict[str, bytes], sums: dict[str, str]) -> None:
     """Raise `RunError` where the files of a run contradict each other. Its augmentations, networks and losses need not
-    be known here."""
+    be known here. Scores whose predictions were written, but are not kept here, are not computed again."""
 
     def reading(name, read):
         if name not in present:
@@ -136,8 +136,10 @@ def check_content(folder: Path, present: dict[str, bytes]) -> None:
     if spec.get("held_out"):
         last = history.iloc[-1]
         again = {"validation": {name: last[f"validation_{name}"] for name in ("accuracy", "loss")}}
-    else:
+    elif PREDICTIONS in present or PREDICTIONS not in sums:
         again = reading(PREDICTIONS, lambda content: scored_again(read_arrays(content)))
+    else:
+        return
     if other := differing(scores, again):
         raise unusable(folder / "metrics.json", f"computed again, {other}")
 

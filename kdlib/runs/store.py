@@ -12,10 +12,12 @@ A run is a folder `<key>` in the run store (`KDLIB_RUNS`, or `runs/` beside the 
     weights.safetensors of a network trained on labels, for students that augment their images
     SHA256SUMS          the key, and the checksum of each of these files as it was written
 
-Latent space, logits and weights may be missing: only figures and claims on the latent space, and students that are
-still to be trained, need them. Weights are not committed, the other two only of CIFAR-10's trained teachers under the
-augmentations of the study, and logits of reduced ones for one seed. A run that was judged on images held out has the
-first three alone.
+Predictions, latent space, logits and weights may be missing: scores are among the first three, and only measures beside
+them, figures and claims on the latent space, and students that are still to be trained need the others. Weights are not
+committed; latent space and logits only of CIFAR-10's trained teachers under the augmentations of the study, and logits
+of reduced ones for one seed; predictions not of students that no page shows more of than their scores. SHA256SUMS lists
+what is not there, too, so that a run that is made again can be compared. A run that was judged on images held out has
+never more than the first three.
 
 Every byte is checked against SHA256SUMS as it is read. Without us: `sha256sum -c --ignore-missing SHA256SUMS`.
 """
@@ -50,6 +52,7 @@ TRAIN_LOGITS = "train_logits.npy.xz"
 WEIGHTS = "weights.safetensors"
 SUMS = "SHA256SUMS"
 FOR_SOME = {  # files that a run can do without, and who needs them
+    PREDICTIONS: "measures beside its scores",
     LATENT: "figures and claims on its latent space",
     TRAIN_LOGITS: "students that learn from it",
     WEIGHTS: "students that augment their images",
@@ -217,16 +220,14 @@ class Run:
 
         Weights are left to those who need them.
         """
-        for name in self.required():
+        written = self.spec.held_out or PREDICTIONS in self.sums  # then they may be kept elsewhere
+        for name in FILES if written else (*FILES, PREDICTIONS):
             self._bytes(name)
-        for name in (LATENT, TRAIN_LOGITS):
+        for name in (PREDICTIONS, LATENT, TRAIN_LOGITS):
             if (self.folder / name).exists():
                 self._bytes(name)
         if self._json("spec.json") != canonical(self.spec):
             raise unusable(self.folder / "spec.json", "it describes another run")
-
-    def required(self) -> tuple[str, ...]:
-        return FILES if self.spec.held_out else (*FILES, PREDICTIONS)
 
     @functools.cached_property
     def sums(self) -> dict[str, str]:
@@ -255,6 +256,7 @@ class Run:
 
     @functools.cached_property
     def predictions(self) -> dict[str, np.ndarray]:
+        self._expect(PREDICTIONS)
         return self._reading(PREDICTIONS, read_arrays)
 
     @functools.cached_property
@@ -274,7 +276,7 @@ class Run:
         path = self.folder / name
         if not path.exists():
             raise RunError(
-                f"{path} is missing, and {FOR_SOME[name]} need it (not every seed's is published): set KDLIB_RUNS to "
+                f"{path} is missing, and {FOR_SOME[name]} need it (not every run's is published): set KDLIB_RUNS to "
                 f"another folder, and that run is trained there as well"
             )
 
