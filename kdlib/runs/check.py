@@ -114,7 +114,7 @@ def absent(folder: Path, sums: dict[str, str]) -> Iterator[str]:
 
 def check_content(folder: Path, present: dict[str, bytes], sums: dict[str, str]) -> None:
     """Raise `RunError` where the files of a run contradict each other. Its augmentations, networks and losses need not
-    be known here. Scores whose predictions were written, but are not kept here, are not computed again."""
+    be known here. A student's scores are not computed again where its predictions were written and are not kept."""
 
     def reading(name, read):
         if name not in present:
@@ -136,10 +136,10 @@ def check_content(folder: Path, present: dict[str, bytes], sums: dict[str, str])
     if spec.get("held_out"):
         last = history.iloc[-1]
         again = {"validation": {name: last[f"validation_{name}"] for name in ("accuracy", "loss")}}
-    elif PREDICTIONS in present or PREDICTIONS not in sums:
-        again = reading(PREDICTIONS, lambda content: scored_again(read_arrays(content)))
-    else:
+    elif spec["kind"] == "student" and PREDICTIONS in sums and PREDICTIONS not in present:
         return
+    else:
+        again = reading(PREDICTIONS, lambda content: scored_again(read_arrays(content)))
     if other := differing(scores, again):
         raise unusable(folder / "metrics.json", f"computed again, {other}")
 

@@ -12,12 +12,11 @@ A run is a folder `<key>` in the run store (`KDLIB_RUNS`, or `runs/` beside the 
     weights.safetensors of a network trained on labels, for students that augment their images
     SHA256SUMS          the key, and the checksum of each of these files as it was written
 
-Predictions, latent space, logits and weights may be missing: scores are among the first three, and only measures beside
-them, figures and claims on the latent space, and students that are still to be trained need the others. Weights are not
-committed; latent space and logits only of CIFAR-10's trained teachers under the augmentations of the study, and logits
-of reduced ones for one seed; predictions not of students that no page shows more of than their scores. SHA256SUMS lists
-what is not there, too, so that a run that is made again can be compared. A run that was judged on images held out has
-never more than the first three.
+Latent space, logits and weights may be missing: only figures and claims on the latent space, and students that are
+still to be trained, need them. Weights are not committed, the other two only of CIFAR-10's trained teachers under the
+augmentations of the study, and logits of reduced ones for one seed. A student's predictions may be missing, too, where
+no page shows more of it than its scores. SHA256SUMS lists what is not there as well, so that a run that is made again
+can be compared. A run that was judged on images held out has never more than the first three.
 
 Every byte is checked against SHA256SUMS as it is read. Without us: `sha256sum -c --ignore-missing SHA256SUMS`.
 """
@@ -43,7 +42,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from kdlib import folder_from, models
-from kdlib.runs.specs import RunError, Spec, canonical, from_canonical, key
+from kdlib.runs.specs import Distilled, RunError, Spec, canonical, from_canonical, key
 
 FILES = ("spec.json", "metrics.json", "history.csv")
 PREDICTIONS = "predictions.npz"
@@ -220,8 +219,8 @@ class Run:
 
         Weights are left to those who need them.
         """
-        written = self.spec.held_out or PREDICTIONS in self.sums  # then they may be kept elsewhere
-        for name in FILES if written else (*FILES, PREDICTIONS):
+        may_lack = self.spec.held_out or (isinstance(self.spec, Distilled) and PREDICTIONS in self.sums)
+        for name in FILES if may_lack else (*FILES, PREDICTIONS):
             self._bytes(name)
         for name in (PREDICTIONS, LATENT, TRAIN_LOGITS):
             if (self.folder / name).exists():
