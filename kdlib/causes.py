@@ -37,6 +37,15 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+def question_of(change: str) -> str:
+    """The question that a change was declared for, "other changes" where it was not.
+
+    >>> question_of("epochs=12+temperature=4"), question_of("batch_size=64")
+    ('scale', 'other changes')
+    """
+    return next((question for question, changes in QUESTIONS.items() if change in changes), "other changes")
+
+
 def reference_of(change: str, among: tuple[str, ...]) -> str:
     """What a change stands beside: the one among others that it adds most to, or "", the training as it is.
 

@@ -83,6 +83,21 @@ def test_without_both_mixing_teachers_there_is_no_gap():
     assert gap_by_change(found).figure.texts[0].get_text().startswith("There is no gap")
 
 
+def test_a_panel_has_the_changes_of_a_question_after_what_they_stand_beside():
+    found = gaps(students()[1], NUMBER)
+    length, scale = gap_by_change(found).figure.axes
+    assert [axes.get_title(loc="left") for axes in (length, scale)] == ["Length", "Scale"]
+    named = [[label.get_text() for label in axes.get_yticklabels()] for axes in (length, scale)]
+    assert named == [["as it is", "epochs 6", "epochs 12", "the paper's"], ["epochs 12", "epochs 12, temperature 4"]]
+    for axes, who in ((length, CHANGES[:3]), (scale, CHANGES[2:])):
+        places = {line.get_ydata()[0]: line for line in axes.lines if line.get_marker() == "o"}
+        for y, change in enumerate(who):
+            assert places[y].get_xdata()[0] == pytest.approx(100 * found.set_index("who")["gap"][change])
+            assert (places[y].get_markerfacecolor() == "none") == (y == 0)
+        (dashed,) = [line for line in axes.lines if line.get_linestyle() == "--"]
+        assert dashed.get_xdata()[0] == places[0].get_xdata()[0]
+
+
 def test_one_seed_leaves_it_open():
     found = gaps(students(teachers=1, own=1)[1], NUMBER)
     assert found["low"].isna().all() and tuple(found["says"]) == ("", OPEN, OPEN, OPEN)

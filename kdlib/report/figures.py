@@ -21,6 +21,7 @@ from matplotlib.transforms import blended_transform_factory
 from threadpoolctl import threadpool_limits
 
 from kdlib import augment, data, metrics
+from kdlib.causes import QUESTIONS, question_of
 from kdlib.report.style import (
     CLASS_COLOURS,
     GREY,
@@ -54,6 +55,7 @@ from kdlib.results.names import (
     network_name,
     test_set_name,
 )  # fmt: skip
+from kdlib.results.predictors import KIND
 from kdlib.runs import Run
 
 TSNE_SEEDS = (0, 1, 2)
@@ -65,6 +67,7 @@ POINTS = "points of accuracy"
 LONG = "long"  # the budget beside the chosen one
 SAYS = {"for": "#009e73", "against": "#b84a00", "nil": "#005a94"}  # what an effect says of its claim; else grey
 OPEN_COLOUR = "#7a7a7a"
+SHADES = {gaps.MAKES: SAYS["for"], gaps.CLOSES: SAYS["against"], gaps.NOTHING: SAYS["nil"]}  # of what a change does
 BAR = 0.8  # of the distance of two groups: what their bars take together
 
 
@@ -415,28 +418,76 @@ def form_handles(forms: Sequence[tuple[str, str]], found: pd.DataFrame) -> list[
 
 @styled
 def gap_by_change(found: pd.DataFrame) -> Picture:
-    """The headline's gap under each change of `kdlib.results.gaps`, in points; below, the paper's, if it prints it."""
+    """The headline's gap under each change of `kdlib.results.gaps`, in points, a panel a question.
+
+    Hollow, and as a dashed line, is the gap of what a panel's changes stand beside. The first panel has the paper's,
+    where it prints one.
+    """
     if found.empty:
         return words("There is no gap without both mixing teachers and the baseline's.")
-    labels = [textwrap.fill(change_name(one), 26) for one in found["who"]]
-    printed = gaps.printed_gap(found)
-    labels += ["the paper's"] * bool(np.isfinite(printed))
-    figure, axes = canvas(1, 1, 1.0 + 0.34 * len(labels), PORTRAIT)
-    place = axes[0, 0]
-    place.axvline(0, color=GREY, lw=0.8)
-    place.plot(100 * printed, len(found), **PAPER)
-    shades = {gaps.MAKES: SAYS["for"], gaps.CLOSES: SAYS["against"], gaps.NOTHING: SAYS["nil"]}
-    for y, row in enumerate(found.itertuples()):
-        shade = shades.get(row.says, OPEN_COLOUR)
-        place.plot([100 * row.gap_low, 100 * row.gap_high], [y, y], color=shade, lw=1.3)
-        place.plot(100 * row.gap, y, **marker(False, True, shade))
-    place.set_yticks(range(len(labels)), labels)
-    place.set_ylim(len(labels) - 0.5, -0.5)
-    place.set_xlabel("gap, points of accuracy")
-    handles = [handle(says, color=shade, lw=3) for says, shade in shades.items() if says in set(found["says"])]
+    panels, printed = panels_of(found), gaps.printed_gap(found)
+    sizes = [len(own) for _, own in panels]
+    sizes[0] += bool(np.isfinite(printed))
+    figure, axes = canvas(
+        len(panels), 1, 1.0 + sum(0.34 * size + 0.35 for size in sizes), PORTRAIT, sharex=True,
+        gridspec_kw={"height_ratios": [size + 0.5 for size in sizes]},
+    )  # fmt: skip
+    for place, size, (question, own) in zip(axes[:, 0], sizes, panels, strict=True):
+        place.set_title(question.capitalize(), loc="left", fontweight="bold")
+        place.axvline(0, color=GREY, lw=0.8)
+        for y, row in enumerate(own.itertuples()):
+            shade = OPEN_COLOUR if row.beside else SHADES.get(row.says, OPEN_COLOUR)
+            if row.beside:
+                place.axvline(100 * row.gap, color=shade, lw=0.8, ls="--")
+            place.plot([100 * row.gap_low, 100 * row.gap_high], [y, y], color=shade, lw=1.3)
+            place.plot(100 * row.gap, y, **marker(False, not row.beside, shade))
+        labels = [textwrap.fill(change_name(one), 26) for one in own["who"]]
+        if size > len(own):
+            place.plot(100 * printed, len(own), **PAPER)
+            labels.append("the paper's")
+        place.set_yticks(range(size), labels)
+        place.set_ylim(size - 0.5, -0.5)
+    axes[-1, 0].set_xlabel("gap, points of accuracy")
+    handles = [handle(says, color=shade, lw=3) for says, shade in SHADES.items() if says in set(found["says"])]
     if gaps.OPEN in set(found["says"]):
         handles.append(handle("open, or one seed", color=OPEN_COLOUR, lw=3))
+    handles.append(handle("beside", **marker(False, False, OPEN_COLOUR)))
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return Picture(figure)
+
+
+def panels_of(found: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The changes of each question in the order of `causes.QUESTIONS`, after what they stand `beside`."""
+    changes = found[found["who"] != ""]
+    asked = changes["who"].map(question_of)
+    panels = []
+    for question in sorted(asked.unique(), key=[*QUESTIONS, *asked].index):
+        own = changes[asked == question]
+        beside = found[found["who"].isin(own["less"])]
+        panels.append((question, pd.concat([beside.assign(beside=True), own.assign(beside=False)])))
+    return panels or [("", found.assign(beside=True))]
+
+
+@styled
+def said_and_reached(pairs: pd.DataFrame) -> Picture:
+    """Each measure of a teacher against the accuracy of its students (`kdlib.results.predictors.pairs_of`).
+
+    A point a teacher, a panel a measure; of several kinds of students the first alone, others are in the table.
+    """
+    if pairs.empty:
+        return words("No teacher that is stored has students.")
+    own = pairs[(pairs[KIND] == pairs.iloc[0][KIND]).all(axis=1)]
+    figure, axes = tiles(own["measure"].nunique(), 2, 1.45, 0.5, PORTRAIT)
+    for place, (measure, of) in zip(axes, own.groupby("measure", sort=False), strict=True):
+        for augmentation, points in of.groupby("teacher_augmentation", sort=False):
+            place.plot(points["said"], 100 * points["reached"], **marker(False, True, colour(augmentation)))
+        place.set_xlabel(measure)
+        place.margins(0.12)
+    for place in axes[::2]:
+        place.set_ylabel("students, %")
+    arms = own["teacher_augmentation"].unique()
+    handles = [handle(augmentation_name(one), **marker(False, True, colour(one))) for one in arms]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return Picture(figure)
 
 

@@ -18,29 +18,38 @@ TEACHER = ["teacher_augmentation", "teacher_seed"]
 FEWEST = 4  # augmentations, so that three are left
 
 
-def predictors(teachers: pd.DataFrame, students: pd.DataFrame, of: Sequence[Measure]) -> pd.DataFrame:
-    """Spearman's correlation of each measure of a teacher with the mean accuracy of its students on plain images.
+def pairs_of(teachers: pd.DataFrame, students: pd.DataFrame, of: Sequence[Measure]) -> pd.DataFrame:
+    """Each teacher's measures beside the mean accuracy of its students on plain images.
 
-    A row a measure and kind of students (`KIND`): `estimate` over all teachers, `n` of them, and `low` and `high`, the
-    least and the most with one augmentation left out. Empty where there are fewer than `FEWEST` augmentations.
+    A row a teacher, measure and kind of students (`KIND`): `measure` is its title, `said` its value, `reached` the
+    accuracy. A teacher without such a number, or without students, has no row.
     """
     taught = ~students["teacher_augmentation"].isin(list(CONTROLS))
     plain = students[taught & (students["augmentation"] == BASELINE)]
     reached = measured(plain, [ACCURACY]).groupby([*KIND, *TEACHER], sort=False)["accuracy"].mean().rename("reached")
-    said = {one: pd.Series([one.value(run) for run in teachers["run"]], dtype=float) for one in of}
-    whose = pd.DataFrame(dict(zip(TEACHER, (teachers["augmentation"], teachers["seed"]), strict=True)))
+    whose = dict(zip(TEACHER, (teachers["augmentation"], teachers["seed"]), strict=True))
+    said = [
+        pd.DataFrame(whose | {"said": [one.value(run) for run in teachers["run"]], "measure": one.title}) for one in of
+    ]
+    return reached.reset_index().merge(pd.concat(said).dropna(), on=TEACHER)
+
+
+def predictors(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Spearman's correlation of each measure of a teacher with the accuracy of its students, from `pairs_of`.
+
+    A row a measure and kind of students (`KIND`): `estimate` over all teachers, `n` of them, and `low` and `high`, the
+    least and the most with one augmentation left out. Empty where there are fewer than `FEWEST` augmentations.
+    """
     found = []
-    for labels, group in reached.reset_index().groupby(KIND, sort=False):
-        for one, values in said.items():
-            pairs = group.merge(whose.reset_index(drop=True).assign(said=values).dropna(), on=TEACHER)
-            arms = pairs["teacher_augmentation"].unique()
-            if len(arms) < FEWEST:
-                continue
-            without = [with_reached(pairs[pairs["teacher_augmentation"] != arm]) for arm in arms]
-            found.append(
-                dict(zip(KIND, labels, strict=True)) | {"measure": one.title, "estimate": with_reached(pairs)}
-                | {"low": min(without), "high": max(without), "n": len(pairs)}
-            )  # fmt: skip
+    for labels, group in pairs.groupby([*KIND, "measure"], sort=False):
+        arms = group["teacher_augmentation"].unique()
+        if len(arms) < FEWEST:
+            continue
+        without = [with_reached(group[group["teacher_augmentation"] != arm]) for arm in arms]
+        found.append(
+            dict(zip([*KIND, "measure"], labels, strict=True)) | {"estimate": with_reached(group)}
+            | {"low": min(without), "high": max(without), "n": len(group)}
+        )  # fmt: skip
     return pd.DataFrame(found)
 
 
