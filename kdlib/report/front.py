@@ -1,4 +1,5 @@
-"""The front page: the answer to the paper's question in two sentences, and how long the students behind it trained.
+"""The front page: the answer to the paper's question in two sentences, what it depends on, and how long the students
+behind it trained.
 
 The sentences were written by a person, one for each outcome that the headline can have; which of them stands on the
 page, and with which numbers, the runs decide (`kdlib.results.claims`).
@@ -16,6 +17,7 @@ from kdlib.report.markdown import Markdown, number
 from kdlib.report.style import Picture, words
 from kdlib.results.claims import AGAINST, FOR, NIL, NOT_RUN, Finding, Judgement
 from kdlib.results.frame import frame
+from kdlib.results.gaps import CLOSES, MAKES, NOTHING, OPEN
 from kdlib.results.names import LOSSES, network_name
 from kdlib.study import Settings
 
@@ -47,7 +49,7 @@ CHOSEN = (  # where a second budget follows
     "That is under the loss of the paper's formula, at the length of training that held-out images favour; "
 )
 SAME = "long training ends with the same answer: there the difference is {gap} points {interval}."
-AS_OPEN = "long training leaves it as open: there the difference is {gap} points {interval}."
+AS_OPEN = "long training does not settle it either: there the difference is {gap} points {interval}."
 INSTEAD = {  # of the long training, where it ends otherwise
     SUPPORTED: "after long training the students of mixed images' teachers are less accurate, by {size} points "
     "{interval}, as the paper has it.",
@@ -59,6 +61,15 @@ INSTEAD = {  # of the long training, where it ends otherwise
     AT_MOST: "after long training it can't be told, though the paper's size is excluded: the difference is {gap} "
     "points {interval}.",
     UNDECIDED: "after long training it can't be told: the difference is {gap} points {interval}.",
+}
+SHORT = "epochs=12"  # of the changes of the chapter Why: where trials had the gap at its largest but one
+SHORTER = {  # what that does to the difference, where it is known
+    MAKES: "Shorter training moves it the paper's way: with {epochs} epochs the difference is {gap} points {interval}.",
+    CLOSES: "Shorter training moves it away from the paper's: with {epochs} epochs the difference is {gap} points "
+    "{interval}.",
+    NOTHING: "Shorter training leaves it as it is: with {epochs} epochs the difference is {gap} points {interval}.",
+    OPEN: "Whether shorter training makes another one can't be told: with {epochs} epochs the difference is {gap} "
+    "points {interval}.",
 }
 ONE_LENGTH = (
     "These students were trained for one length; whether the answer depends on it can be read from trials of other "
@@ -73,14 +84,16 @@ CAUTIONS = {  # what an edition can't say, before anything else; nothing of the 
 }
 
 
-def answer(profile: str, judgements: Sequence[Judgement]) -> Markdown:
-    """What the edition can't say, then the answer under the chosen budget, and that under the long one."""
+def answer(profile: str, judgements: Sequence[Judgement], changes: pd.DataFrame | None = None) -> Markdown:
+    """What the edition can't say, then the answer under the chosen budget, that under the long one, and after a short
+    training, if `changes` of `kdlib.results.gaps` have it."""
     found = headline(judgements)
     if not found:
         said = NO_ANSWER
     else:
         (_, first), *others = sorted(found.items(), key=lambda item: item[0] == LONG)
         said = f"{told(ANSWERS[outcome(first)], first)} {second(first, others[0][1]) if others else ONE_LENGTH}"
+        said = f"{said} {shorter(changes)}".rstrip()
     if profile in CAUTIONS:
         said = f":::{{admonition}} An edition with limits\n:class: warning\n{CAUTIONS[profile]}\n:::\n\n{said}"
     return Markdown(said)
@@ -106,16 +119,29 @@ def second(first: Finding, long: Finding) -> str:
     return told(CHOSEN + (alike if ending == outcome(first) else INSTEAD[ending]), long)
 
 
+def shorter(changes: pd.DataFrame | None) -> str:
+    """What short training does, a sentence; nothing where there are no such students, or one seed of them."""
+    found = [] if changes is None else [row for row in changes.itertuples() if row.who == SHORT]
+    if not found or np.isnan(found[0].low):
+        return ""
+    (row,) = found
+    interval = within(row.gap_low, row.gap_high)
+    return SHORTER[row.says].format(epochs=SHORT.partition("=")[2], gap=points(row.gap), interval=interval)
+
+
+def within(low: float, high: float) -> str:
+    return f"(95 % interval {points(low)} to {points(high)})"
+
+
 def told(text: str, effect: Finding) -> str:
     """A sentence with the numbers of an effect, in points."""
     one_seed = "(from one teacher each, so that chance can't be told from an effect)"
-    interval = f"(95 % interval {points(effect.low)} to {points(effect.high)})"
     return text.format(
         networks=f"small networks ({network_name(effect.effect.columns[0].network)})",
         size=number(100 * abs(effect.estimate), 1),
         gap=points(effect.estimate),
         paper=number(100 * abs(effect.effect.printed()), 1),
-        interval=one_seed if np.isnan(effect.low) else interval,
+        interval=one_seed if np.isnan(effect.low) else within(effect.low, effect.high),
     )
 
 

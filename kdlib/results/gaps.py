@@ -25,6 +25,9 @@ def gaps(rows: pd.DataFrame, measure: Measure = ACCURACY) -> pd.DataFrame:
     the unchanged NaN; `gap`, `gap_low` and `gap_high` of the gap under it; `share` is of the paper's gap, `says` what
     the interval says (`kdlib.causes`). Empty where a mixing teacher or the baseline's has no students.
     """
+    columns = [*COLUMNS, "gap", "gap_low", "gap_high", "share", "says"]
+    if rows.empty:
+        return pd.DataFrame(columns=columns)
     changes = tuple(dict.fromkeys(rows["budget"]))
     plots = {(_arm(one, change), BASELINE): one for one in rows["teacher_augmentation"].unique() for change in changes}
     cells, printed, found = Cells(as_arms(rows), measure, plots=plots), printed_gap(rows), []
@@ -41,7 +44,7 @@ def gaps(rows: pd.DataFrame, measure: Measure = ACCURACY) -> pd.DataFrame:
             row |= {"gap": gap["estimate"], "gap_low": gap["low"], "gap_high": gap["high"]}
             row |= {"share": row["estimate"] / printed, "says": says(row["low"], row["high"], measure.nil)}
             found.append(row if change else row | OF_UNCHANGED)
-    return pd.DataFrame(found, columns=[*COLUMNS, "gap", "gap_low", "gap_high", "share", "says"])
+    return pd.DataFrame(found, columns=columns)
 
 
 def as_arms(rows: pd.DataFrame) -> pd.DataFrame:
