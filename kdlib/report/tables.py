@@ -234,7 +234,7 @@ def below_differences(found: Iterable) -> str:
 def counts(found: Iterable) -> str:
     """How many teachers' seeds the numbers of a row have, and students of each; each count once."""
     told = dict.fromkeys(_count(one) for one in found if one.n)
-    return f"{NO_BREAK}/{NO_BREAK}".join(told) or MISSING
+    return f"{NO_BREAK}/ ".join(told) or MISSING
 
 
 def _count(found) -> str:
