@@ -216,6 +216,11 @@ def test_a_forest_tells_editions_and_budgets_apart_as_its_legend_says(judgements
     claims = [axes.get_title(loc="left") for axes in figure.axes]
     assert claims == [f"Claim {i}" for i in range(1, 14)]
     assert figure.get_size_inches()[0] < 4  # whole on a telephone, with text of a readable size
+    halves = [
+        figures.forest({"paper": judgements, "cpu": judgements}, part).figure for part in (range(8), range(8, 14))
+    ]
+    assert [axes.get_title(loc="left") for half in halves for axes in half.axes] == claims
+    assert all(len(half.legends[0].texts) == len(legend.texts) for half in halves)
 
 
 def test_effects_on_teachers_alone_stand_once_whatever_the_loss(judgements):

@@ -89,6 +89,8 @@ def test_the_code_on_a_page_is_the_code_without_its_docstring():
         ("KL(p || q) of y_ * x", r"KL(p \|\| q) of y\_ \* x"),
         ("`temperature**2`", "``temperature**2``"),
         ("- a list", "- a list"),
+        ("1. *Rate and clipping.* The *gap* is `a*b*c`.", "1. *Rate and clipping.* The *gap* is ``a*b*c``."),
+        ("a * b * c, 2*x*y and *args", r"a \* b \* c, 2\*x\*y and \*args"),
     ],
 )
 def test_docstrings_become_rest(line, rest):

@@ -13,6 +13,7 @@ import inspect
 import re
 import sys
 import textwrap
+from itertools import zip_longest
 from pathlib import Path
 
 from docutils import nodes
@@ -83,12 +84,16 @@ def as_rest(app, what, name, obj, options, lines: list[str]) -> None:
     lines[:] = out
 
 
+EMPHASIS = r"(?<![\w*])(\*[A-Za-z][^*|\\]*(?<=[\w.,:;?!])\*)(?![\w*])"
+
+
 def inline(line: str) -> str:
-    """`code` as ``code``, and what reStructuredText would take for markup escaped; a list's "- " stays."""
+    """`code` as ``code``; *emphasis* and a list's "- " stay, what else reStructuredText takes for markup is escaped."""
     parts = re.split(r"(`[^`]+`)(?=(\w?))", line)  # a letter may follow, as in `Run`s: a "\ " parts it from the code
     out = []
     for text, code, letter in zip(parts[::3], parts[1::3] + [""], parts[2::3] + [""], strict=True):
-        out.append(re.sub(r"([*|\\]|_(?=\W|$))", r"\\\1", text))
+        for plain, emphasis in zip_longest(*[iter(re.split(EMPHASIS, text))] * 2, fillvalue=""):
+            out.append(re.sub(r"([*|\\]|_(?=\W|$))", r"\\\1", plain) + emphasis)
         out.append(f"``{code[1:-1]}``" + ("\\ " if letter else "") if code else "")
     return "".join(out)
 

@@ -7,7 +7,7 @@ as dots. An interval belongs to a difference, and is the one that the tables pri
 
 import itertools
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib
@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from kdlib import augment, data, metrics
 from kdlib.causes import QUESTIONS, question_of
+from kdlib.report.markdown import Markdown
 from kdlib.report.style import (
     CLASS_COLOURS,
     GREY,
@@ -237,12 +238,12 @@ def telling_example(images: torch.Tensor, labels: torch.Tensor, augmentations: t
     return pixels.numpy(), label
 
 
-def which_images(dataset: str) -> str | None:
+def which_images(dataset: str) -> Markdown | None:
     """A sentence where Figure 2 can't show the images of this page's data set."""
     if data_at_hand(dataset) == dataset:
         return None
     name = test_set_name(dataset, "test")
-    return f"*The files of {name} are not on this machine: digits, which need none, stand in for them below.*"
+    return Markdown(f"*The files of {name} are not on this machine: digits, which need none, stand in for them below.*")
 
 
 # ---------------------------------------------------------------- learning curves
@@ -492,15 +493,18 @@ def said_and_reached(pairs: pd.DataFrame) -> Picture:
 
 
 @styled
-def forest(editions: Mapping[str, Sequence[Judgement]]) -> Picture:
+def forest(editions: Mapping[str, Sequence[Judgement]], claims: Container[int] | None = None) -> Picture:
     """The primary effect of each claim, under each other: the paper's size as a diamond, ours with their intervals.
 
-    `editions` are judgements by the name of their edition. What an effect says of its claim has a colour; editions and
+    `editions` are judgements by the name of their edition; `claims` the numbers of those to be shown, of all the marks
+    are explained. What an effect says of its claim has a colour; editions and
     budgets have marks. It is narrow, so that a telephone shows it whole with text of a size that can be read.
     """
     effects = effects_of(editions).query("primary")
     forms = sorted(dict.fromkeys(zip(effects["edition"], effects["budget"])), key=lambda form: form[1] == LONG)
     forms = [form for form in forms if form[1]] or forms  # what is said of teachers alone is of no budget
+    if claims is not None:
+        effects = effects[[claim in claims for claim in effects["claim"]]]
     groups = list(effects.groupby(["claim", "unit"], sort=False))
     sizes = [sum(height for height, *_ in forest_lines(own)) for _, own in groups]
     figure, axes = canvas(

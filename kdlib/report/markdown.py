@@ -38,7 +38,7 @@ def numbered(
         header, _, *rows = [[unmarked(cell) for cell in line] for line in lines]
         data = pd.DataFrame(rows, columns=header)
     if any(line[-1].endswith(" runs") for line in lines):
-        below = f"{below} The runs of a row are named in the CSV.".strip()
+        below = f"{below} [The runs of a row are named in the CSV.]{{.screen}}".strip()
     foot = csv_link(data, name) + (f"\n\n{below}" if below else "")
     return Markdown(f":::{{table}} {caption}\n:name: {name}\n\n{pipes(lines)}\n:::\n\n{foot}\n")
 

@@ -24,6 +24,7 @@ html { --pst-font-size-base: 13.5px; }
 article { line-height: 1.45 !important; }
 article h2.chapter { break-before: page; font-size: 2rem; margin-top: 0; }
 article pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
+article pre, article div.highlight { overflow: visible !important; }  /* what scrolls is not parted by a page's end */
 article dl.py { font-size: 0.8em; line-height: 1.3; }
 article dl.py dl.py { font-size: 1em; }
 article .title-page { break-after: page; }
@@ -32,7 +33,7 @@ article .title-page ul { list-style: none; padding-left: 0; margin: 0 0 0.5rem; 
 article .title-page > ul { columns: 2; }
 article .title-page > ul > li { break-inside: avoid; }
 article .title-page ul ul { padding-left: 1.2rem; font-size: 0.85em; }
-article img { max-height: 24cm; object-fit: contain; }
+article img { max-height: 21cm; object-fit: contain; }  /* its caption goes on the same page */
 """
 
 # Makes a document of the page; returns the links within it that lead nowhere.
@@ -44,6 +45,12 @@ PREPARE = """async ({title, author, root}) => {
     const article = document.querySelector('article');
     article.querySelectorAll('details.hide, .headerlink, p.data, .copybtn').forEach(one => one.remove());
     article.querySelectorAll('details').forEach(one => one.open = true);
+    for (const cell of article.querySelectorAll('div.cell')) {  // of a heading that is left with nothing, both go
+        const before = cell.previousElementSibling, after = cell.nextElementSibling;
+        const empty = !cell.textContent.trim() && !cell.querySelector('img, svg');
+        if (empty && /^H[2-4]$/.test(before?.tagName) && (!after || after.matches('p:last-child'))) before.remove();
+        if (empty) cell.remove();
+    }
     for (const link of article.querySelectorAll('a[href]'))
         if (!/^(#|https?:|mailto:)/.test(link.getAttribute('href'))) link.removeAttribute('href');
 
