@@ -69,6 +69,17 @@ def test_a_drawing_is_shortened_without_moving_what_it_shows():
     assert style.shorter(turned) == turned
 
 
+def test_a_line_goes_from_point_to_point_and_comes_out_where_it_did():
+    rng = np.random.default_rng(0)
+    points = np.round(rng.uniform(-50, 600, (200, 2)), 1)
+    line = " ".join(f"{value:.1f}" for value in points.ravel()).encode()
+    short = style.shorter(b'<path d="M ' + line + b' " style="fill: none"/>').decode()
+    told = re.fullmatch(r'<path d="m([^"]*)" style="fill: none"/>', short)[1]
+    steps = np.array([float(one) for one in re.findall(r"-?(?:\d+\.?\d*|\.\d+)", told)]).reshape(-1, 2)
+    np.testing.assert_allclose(np.cumsum(steps, axis=0), points, atol=1e-9)
+    assert len(told) < len(line)
+
+
 def test_a_legend_names_each_augmentation_by_the_colour_it_is_drawn_in():
     shown = ["cutmix", "none", "cutmix", "crop_flip+mixup"]
     for bars in (False, True):

@@ -102,8 +102,8 @@ class Picture:
 
 def shorter(svg: bytes) -> bytes:
     """A drawing in fewer bytes: a tenth of a point is fine enough for a path, a hundredth for other
-    coordinates, a line goes on where a path says nothing else, a turn by nothing is none, and nothing stands between
-    tags. Its text stays as it is."""
+    coordinates, a line goes on where a path says nothing else, from one point to the next, a turn by nothing is none,
+    and nothing stands between tags. Its text stays as it is."""
 
     def path(found: re.Match) -> bytes:
         return re.sub(rb"\s*\n(?:L )?", b" ", re.sub(rb"(\.\d)\d+", rb"\1", found[0]))
@@ -111,7 +111,20 @@ def shorter(svg: bytes) -> bytes:
     def tag(found: re.Match) -> bytes:
         return re.sub(rb"(\d\.\d\d)\d+", rb"\1", re.sub(rb' transform="rotate\(-?0 [^"]*"', b"", found[0]))
 
-    return re.sub(rb">\s+<", b"><", re.sub(rb"<[^>]*>", tag, re.sub(rb' d="[^"]+"', path, svg)))
+    svg = re.sub(rb">\s+<", b"><", re.sub(rb"<[^>]*>", tag, re.sub(rb' d="[^"]+"', path, svg)))
+    return re.sub(rb'(?<= d=")M ([-\d. ]+?) ?(?=")', lambda line: from_point_to_point(line[1]), svg)
+
+
+def from_point_to_point(points: bytes) -> bytes:
+    """A line of SVG through points in tenths, "x y x y", each but the first told by how far it is from the last.
+
+    >>> from_point_to_point(b"50.3 35.6 52.5 39.6 54.6 39.1")
+    b'm50.3 35.6 2.2 4 2.1-.5'
+    """
+    tenths = np.array(points.split(), dtype=float).reshape(-1, 2)
+    steps = np.diff(np.rint(10 * tenths).astype(int), axis=0, prepend=0).ravel()
+    told = " ".join(f"{step / 10:g}" for step in steps)
+    return f"m{re.sub(r' -', '-', re.sub(r'(?<![0-9])0[.]', '.', told))}".encode()
 
 
 def styled(draw: Callable[..., Picture]) -> Callable[..., Picture]:
