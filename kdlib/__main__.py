@@ -11,7 +11,7 @@ import yaml
 
 from kdlib import KdlibError, budgets, runs, study
 from kdlib.results import paper
-from kdlib.runs import again, check, states
+from kdlib.runs import again, check, slim, states
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -67,6 +67,9 @@ def parser() -> argparse.ArgumentParser:
     repeat.add_argument("key", nargs="+", metavar="RUN", help="the name of its folder in runs")
     repeat.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:0 (default: %(default)s)")
     repeat.add_argument("--json", action="store_true", help="print a list of JSON objects")
+    slimmer = add_command(commands, "slim", "keep of stored students the predicted classes alone, to publish them")
+    slimmer.set_defaults(command=lambda arguments: [slim.slim(name) for name in arguments.key])
+    slimmer.add_argument("key", nargs="+", metavar="RUN", help="the name of its folder in runs")
     checked = add_command(commands, "check", "tell which stored runs are whole, damaged or left over")
     checked.set_defaults(command=check_store)
     checked.add_argument("--repair", action="store_true", help="set damaged runs aside, so that they are trained again")

@@ -1,6 +1,5 @@
 """A walk through a store: every damage is named, nothing whole is, and what is set aside is made again."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -10,14 +9,13 @@ import sys
 import numpy as np
 import pytest
 from filelock import FileLock
-from small import RANDOM, ROOT, STUDENT, TEACHER, copy_of, made_once
+from small import HELD_OUT, RANDOM, ROOT, STUDENT, TEACHER, copy_of, made_once
 
 from kdlib import runs
 from kdlib.__main__ import main
 from kdlib.runs import RunError, check
 from kdlib.runs.store import write_sums
 
-HELD_OUT = dataclasses.replace(STUDENT, held_out=300)
 SPECS = [TEACHER, RANDOM, STUDENT, HELD_OUT]
 KEYS = [runs.key(spec) for spec in SPECS]
 
@@ -110,22 +108,6 @@ def test_a_file_that_a_run_can_do_without_is_told_of_where_it_is_missing(store, 
     assert main(["check"]) == 0
     told = f"{store / KEYS[0] / 'latent.npz'} is not there, which only figures and claims on its latent space need"
     assert capsys.readouterr().out.startswith(f"{told}: restore it for them\n4 runs in")
-
-
-def test_predictions_that_are_not_kept_are_told_of_and_never_written_are_missed(store, capsys):
-    (store / KEYS[2] / "predictions.npz").unlink()
-    assert main(["check"]) == 0
-    told = f"{store / KEYS[2] / 'predictions.npz'} is not there, which only measures beside its scores need"
-    assert told in capsys.readouterr().out
-    runs.ensure(SPECS)  # nothing is made again
-    run = runs.Run(STUDENT)
-    assert run.metrics["test"]["accuracy"] > 0
-    with pytest.raises(RunError, match="predictions.npz is missing, and measures beside its scores need it"):
-        run.predictions  # noqa: B018
-    write_sums(store / KEYS[2])
-    assert main(["check"]) == 2
-    with pytest.raises(RunError, match="predictions.npz can't be used, it is missing"):
-        runs.Run(STUDENT).check()
 
 
 def test_a_damaged_run_is_set_aside_as_it_is_and_made_again(store, capsys):

@@ -75,22 +75,48 @@ def test_two_budgets_make_two_sentences_whichever_way_each_ends(chosen, long):
         assert ("size is excluded" in second) == (long == front.AT_MOST)
 
 
-@pytest.mark.parametrize("says", front.SHORTER)
-def test_what_shorter_training_does_is_a_sentence_with_the_gap_there(says):
-    changes = pd.DataFrame([
+CHANGES = {  # gap and what makes it, each with its interval, by what the change says
+    front.MAKES: ((-0.0187, -0.0263, -0.0111), (-0.0145, -0.0262, -0.0028)),
+    front.CLOSES: ((0.0113, 0.0037, 0.0189), (0.0155, 0.0038, 0.0272)),
+    front.NOTHING: ((-0.0072, -0.0104, -0.0040), (-0.0030, -0.0048, -0.0012)),
+    front.OPEN: ((-0.0121, -0.0203, -0.0039), (-0.0079, -0.0196, 0.0038)),
+}
+
+
+def changed(says, network="lenet", epochs=20):
+    """Rows of `gaps` of one network: as it is, and with short training."""
+    (gap, gap_low, gap_high), (estimate, low, high) = CHANGES[says]
+    rows = [
         {"who": "", "says": "", "gap": -0.004, "gap_low": -0.012, "gap_high": 0.004, "low": np.nan},
-        {"who": front.SHORT, "says": says, "gap": -0.0187, "gap_low": -0.0263, "gap_high": -0.0111, "low": -0.026},
-    ])  # fmt: skip
-    without = front.answer("paper", judged(chosen=front.AT_MOST, long=front.NO_EFFECT))
-    text = front.answer("paper", judged(chosen=front.AT_MOST, long=front.NO_EFFECT), changes)
-    assert text.startswith(f"{without} ") and text.count("12 epochs") == 1 and "{" not in text
-    assert text.endswith("12 epochs the difference is −1.9 points (95 % interval −2.6 to −1.1).")
-    others = [front.answer("paper", judged(chosen=front.AT_MOST, long=front.NO_EFFECT), changes.assign(says=other))
-              for other in front.SHORTER if other != says]  # fmt: skip
-    assert text not in others
-    one_seed = changes.assign(low=np.nan)
-    for nothing in (changes[:1], changes[:0], one_seed):
-        assert front.answer("paper", judged(chosen=front.AT_MOST, long=front.NO_EFFECT), nothing) == without
+        {"who": front.SHORT, "says": says, "gap": gap, "gap_low": gap_low, "gap_high": gap_high, "low": low}
+        | {"estimate": estimate, "high": high},
+    ]
+    return pd.DataFrame(rows).assign(network=network, epochs=epochs)
+
+
+@pytest.mark.parametrize("says", CHANGES)
+@pytest.mark.parametrize("name", EFFECTS)
+def test_what_shorter_training_does_is_a_sentence_with_the_gap_and_its_change(name, says):
+    budgets_ = {"chosen": name, "long": front.NO_EFFECT}
+    without, text = front.answer("paper", judged(**budgets_)), front.answer("paper", judged(**budgets_), changed(says))
+    assert text.startswith(f"{without} ") and "{" not in text
+    last = text.removeprefix(without)
+    assert "12 epochs in place of 20" in last and ("half a point" in last) == (says == front.NOTHING)
+    gap, change = ([front.points(one) for one in numbers] for numbers in CHANGES[says])
+    assert f"is {gap[0]} points (95 % interval {gap[1]} to {gap[2]})" in last
+    assert last.endswith(f"a change of {change[0]} (95 % interval {change[1]} to {change[2]}).")
+    assert ("lose ground" in last, "gain ground" in last) == (says == front.MAKES, says == front.CLOSES)
+    assert ("can't be told" in last) == (says == front.OPEN)
+
+
+def test_short_training_is_told_of_where_it_is_shorter_and_of_the_headlines_network_alone():
+    two = pd.concat([changed(front.CLOSES, network="alexnet"), changed(front.MAKES)])
+    text = front.answer("paper", judged(chosen=front.AT_MOST), two)
+    assert "lose ground" in text and "gain ground" not in text and front.ONE_LENGTH not in text
+    without = front.answer("paper", judged(chosen=front.AT_MOST))
+    for nothing in (changed(front.MAKES)[:1], changed(front.MAKES)[:0], changed(front.MAKES).assign(low=np.nan),
+                    changed(front.MAKES, epochs=12), changed(front.MAKES, network="alexnet")):  # fmt: skip
+        assert front.answer("paper", judged(chosen=front.AT_MOST), nothing) == without
 
 
 def test_a_loss_larger_than_the_papers_supports_it_too():

@@ -64,8 +64,11 @@ def test_a_point_is_a_teachers_number_and_the_mean_of_its_students_in_the_colour
     assert len(points) == len(ARMS) and axes.get_xlabel() == "number"
     for a, arm in enumerate(ARMS):
         np.testing.assert_allclose(points[to_hex(colour(arm))], np.c_[said[a], 100 * reached[a].mean(axis=1)])
-    none = said_and_reached(module.pairs_of(teachers, students[:0], [NUMBER]))
-    assert none.figure.texts[0].get_text() == "No teacher that is stored has students."
+    few = students[students["teacher_augmentation"].isin(ARMS[:3])]
+    after_few = said_and_reached(module.pairs_of(teachers, pd.concat([few, later]), [NUMBER]))  # those of the table
+    assert len(after_few.figure.axes[0].lines) == len(ARMS)
+    none = said_and_reached(module.pairs_of(teachers, few, [NUMBER]))
+    assert none.figure.texts[0].get_text().startswith("Too few augmentations")
 
 
 def test_kinds_of_students_stand_side_by_side(there):

@@ -151,6 +151,7 @@ def record(run, known: dict) -> dict:
         "epochs": history.to_numpy().tolist(),
         "files": FILES,
         "judged": "test" in scores,  # else predictions are not kept
+        "kept": "Its predicted classes are" if run.is_slim else "Its predictions are",
     }
 
 

@@ -52,6 +52,14 @@ def changed_rows(settings: Settings, source: Source | None = None) -> pd.DataFra
     return pd.concat(found, ignore_index=True)
 
 
+def stored_changes(settings: Settings) -> pd.DataFrame:
+    """Those of `changed_rows` that are stored, of each change either all or none; empty without the unchanged ones."""
+    rows = changed_rows(settings, runs.stored)
+    asked = {change: len(study.changed_students(settings, change)) for change in ("", *settings.changes)}
+    whole = [change for change, of in rows.groupby("budget", sort=False) if len(of) == asked[change]]
+    return rows[rows["budget"].isin(whole if "" in whole else [])]
+
+
 def both(settings: Settings, source: Source | None = None) -> pd.DataFrame:
     return pd.concat([teacher_rows(settings, source), student_rows(settings, source)], ignore_index=True)
 

@@ -7,7 +7,7 @@ as dots. An interval belongs to a difference, and is the one that the tables pri
 
 import itertools
 import textwrap
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib
@@ -56,7 +56,7 @@ from kdlib.results.names import (
     network_name,
     test_set_name,
 )  # fmt: skip
-from kdlib.results.predictors import KIND
+from kdlib.results.predictors import KIND, predictors
 from kdlib.runs import Run
 
 TSNE_SEEDS = (0, 1, 2)
@@ -421,8 +421,8 @@ def form_handles(forms: Sequence[tuple[str, str]], found: pd.DataFrame) -> list[
 def gap_by_change(found: pd.DataFrame) -> Picture:
     """The headline's gap under each change of `kdlib.results.gaps`, in points, a panel a question.
 
-    Hollow, and as a dashed line, is the gap of what a panel's changes stand beside. The first panel has the paper's,
-    where it prints one.
+    Hollow, and as a dashed line, is the gap of what a panel's changes stand beside, in each panel that has such. The
+    first has the paper's, where it prints one.
     """
     if found.empty:
         return words("There is no gap without both mixing teachers and the baseline's.")
@@ -452,7 +452,7 @@ def gap_by_change(found: pd.DataFrame) -> Picture:
     handles = [handle(says, color=shade, lw=3) for says, shade in SHADES.items() if says in set(found["says"])]
     if gaps.OPEN in set(found["says"]):
         handles.append(handle("open, or one seed", color=OPEN_COLOUR, lw=3))
-    handles.append(handle("beside", **marker(False, False, OPEN_COLOUR)))
+    handles.append(handle("what they stand beside", **marker(False, False, OPEN_COLOUR)))
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return Picture(figure)
 
@@ -473,11 +473,12 @@ def panels_of(found: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 def said_and_reached(pairs: pd.DataFrame) -> Picture:
     """Each measure of a teacher against the accuracy of its students (`kdlib.results.predictors.pairs_of`).
 
-    A point a teacher, a panel a measure; of several kinds of students the first alone, others are in the table.
+    A point a teacher, a panel a measure; of several kinds of students the first of `predictors` alone.
     """
-    if pairs.empty:
-        return words("No teacher that is stored has students.")
-    own = pairs[(pairs[KIND] == pairs.iloc[0][KIND]).all(axis=1)]
+    correlated = predictors(pairs)
+    if correlated.empty:
+        return words("Too few augmentations have teachers and students that are stored.")
+    own = pairs[(pairs[KIND] == correlated.iloc[0][KIND]).all(axis=1)]
     figure, axes = tiles(own["measure"].nunique(), 2, 1.45, 0.5, PORTRAIT)
     for place, (measure, of) in zip(axes, own.groupby("measure", sort=False), strict=True):
         for augmentation, points in of.groupby("teacher_augmentation", sort=False):
@@ -493,18 +494,22 @@ def said_and_reached(pairs: pd.DataFrame) -> Picture:
 
 
 @styled
-def forest(editions: Mapping[str, Sequence[Judgement]], claims: Container[int] | None = None) -> Picture:
+def forest(editions: Mapping[str, Sequence[Judgement]], half: int | None = None) -> Picture:
     """The primary effect of each claim, under each other: the paper's size as a diamond, ours with their intervals.
 
-    `editions` are judgements by the name of their edition; `claims` the numbers of those to be shown, of all the marks
-    are explained. What an effect says of its claim has a colour; editions and
+    `editions` are judgements by the name of their edition. With a `half`, 0 or 1, it shows the first half of the claims
+    or the others, and explains the marks of all. What an effect says of its claim has a colour; editions and
     budgets have marks. It is narrow, so that a telephone shows it whole with text of a size that can be read.
     """
     effects = effects_of(editions).query("primary")
     forms = sorted(dict.fromkeys(zip(effects["edition"], effects["budget"])), key=lambda form: form[1] == LONG)
     forms = [form for form in forms if form[1]] or forms  # what is said of teachers alone is of no budget
-    if claims is not None:
-        effects = effects[[claim in claims for claim in effects["claim"]]]
+    if half is not None:
+        claims = list(dict.fromkeys(effects["claim"]))
+        middle = -(-len(claims) // 2)
+        effects = effects[effects["claim"].isin(claims[middle:] if half else claims[:middle])]
+    if effects.empty:
+        return words("There is no claim to show.")
     groups = list(effects.groupby(["claim", "unit"], sort=False))
     sizes = [sum(height for height, *_ in forest_lines(own)) for _, own in groups]
     figure, axes = canvas(

@@ -63,13 +63,13 @@ INSTEAD = {  # of the long training, where it ends otherwise
     UNDECIDED: "after long training it can't be told: the difference is {gap} points {interval}.",
 }
 SHORT = "epochs=12"  # of the changes of the chapter Why: where trials had the gap at its largest but one
-SHORTER = {  # what that does to the difference, where it is known
-    MAKES: "Shorter training moves it the paper's way: with {epochs} epochs the difference is {gap} points {interval}.",
-    CLOSES: "Shorter training moves it away from the paper's: with {epochs} epochs the difference is {gap} points "
-    "{interval}.",
-    NOTHING: "Shorter training leaves it as it is: with {epochs} epochs the difference is {gap} points {interval}.",
-    OPEN: "Whether shorter training makes another one can't be told: with {epochs} epochs the difference is {gap} "
-    "points {interval}.",
+INSTEAD_OF = "{epochs} epochs in place of {usual}"
+IS = "the difference is {gap} points {within}, a change of {does} {does_within}."
+SHORTER = {  # what that does to the difference, by what the interval of the change says
+    MAKES: f"With {INSTEAD_OF}, students of mixed images' teachers lose ground: {IS}",
+    CLOSES: f"With {INSTEAD_OF}, students of mixed images' teachers gain ground: {IS}",
+    NOTHING: f"With {INSTEAD_OF} it stays, to within half a point: {IS}",
+    OPEN: f"Whether {INSTEAD_OF} change it can't be told: {IS}",
 }
 ONE_LENGTH = (
     "These students were trained for one length; whether the answer depends on it can be read from trials of other "
@@ -92,8 +92,9 @@ def answer(profile: str, judgements: Sequence[Judgement], changes: pd.DataFrame 
         said = NO_ANSWER
     else:
         (_, first), *others = sorted(found.items(), key=lambda item: item[0] == LONG)
-        said = f"{told(ANSWERS[outcome(first)], first)} {second(first, others[0][1]) if others else ONE_LENGTH}"
-        said = f"{said} {shorter(changes)}".rstrip()
+        after = after_short_training(changes, first.effect.columns[0].network)
+        then = [second(first, others[0][1])] if others else [] if after else [ONE_LENGTH]
+        said = " ".join([told(ANSWERS[outcome(first)], first), *then, *after])
     if profile in CAUTIONS:
         said = f":::{{admonition}} An edition with limits\n:class: warning\n{CAUTIONS[profile]}\n:::\n\n{said}"
     return Markdown(said)
@@ -119,14 +120,17 @@ def second(first: Finding, long: Finding) -> str:
     return told(CHOSEN + (alike if ending == outcome(first) else INSTEAD[ending]), long)
 
 
-def shorter(changes: pd.DataFrame | None) -> str:
-    """What short training does, a sentence; nothing where there are no such students, or one seed of them."""
-    found = [] if changes is None else [row for row in changes.itertuples() if row.who == SHORT]
-    if not found or np.isnan(found[0].low):
-        return ""
-    (row,) = found
-    interval = within(row.gap_low, row.gap_high)
-    return SHORTER[row.says].format(epochs=SHORT.partition("=")[2], gap=points(row.gap), interval=interval)
+def after_short_training(changes: pd.DataFrame | None, network: str) -> list[str]:
+    """What short training does to a network's students, a sentence; none where there are no such students, or one seed
+    of them, or where they train for no longer as it is."""
+    epochs = int(SHORT.partition("=")[2])
+    found = [] if changes is None else changes.query(f"who == '{SHORT}' and network == @network and epochs > @epochs")
+    return [
+        SHORTER[row.says].format(
+            epochs=epochs, usual=row.epochs, gap=points(row.gap), within=within(row.gap_low, row.gap_high),
+            does=points(row.estimate), does_within=within(row.low, row.high),
+        ) for row in (found.itertuples() if len(found) else ()) if not np.isnan(row.low)
+    ]  # fmt: skip
 
 
 def within(low: float, high: float) -> str:

@@ -45,11 +45,12 @@ PREPARE = """async ({title, author, root}) => {
     const article = document.querySelector('article');
     article.querySelectorAll('details.hide, .headerlink, p.data, .copybtn').forEach(one => one.remove());
     article.querySelectorAll('details').forEach(one => one.open = true);
-    for (const cell of article.querySelectorAll('div.cell')) {  // of a heading that is left with nothing, both go
+    for (const cell of article.querySelectorAll('div.cell')) {
+        if (cell.textContent.trim() || cell.querySelector('img, svg')) continue;
         const before = cell.previousElementSibling, after = cell.nextElementSibling;
-        const empty = !cell.textContent.trim() && !cell.querySelector('img, svg');
-        if (empty && /^H[2-4]$/.test(before?.tagName) && (!after || after.matches('p:last-child'))) before.remove();
-        if (empty) cell.remove();
+        cell.remove();
+        const last = !after || (!after.nextElementSibling && after.textContent.startsWith('Edition '));
+        if (last && /^H[2-4]$/.test(before?.tagName)) before.remove();  // of nothing but a foot
     }
     for (const link of article.querySelectorAll('a[href]'))
         if (!/^(#|https?:|mailto:)/.test(link.getAttribute('href'))) link.removeAttribute('href');

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from kdlib import metrics
-from kdlib.runs import TSNE_CLASSES, Run, is_taught
+from kdlib.runs import TSNE_CLASSES, Run, is_taught, predicted_classes
 
 GROUPS = {dataset: (classes[:2], classes[2:]) for dataset, classes in TSNE_CLASSES.items()}  # semantic, of Figure 4
 UNIT = (0.0, 1.0)
@@ -47,6 +47,7 @@ class Measure:
     digits: int = 3
     split: str = "test"  # where it is measured if nothing else is said
     nil: float = np.nan
+    by_class: bool = False  # whether the predicted classes are enough for `per_image`
 
     @property
     def named(self) -> dict[str, str | int]:
@@ -61,7 +62,8 @@ class Measure:
     def images(self, run: Run, split: str | None = None) -> np.ndarray | None:
         """The number of each image, (N,), computed once a run; None where it is no mean over stored images."""
         split = split or self.split
-        if self.per_image is None or f"{split}_logits" not in run.predictions:
+        enough = (f"{split}_logits", f"{split}_classes")[: 1 + self.by_class]
+        if self.per_image is None or not any(name in run.predictions for name in enough):
             return None
         return once(run, (self, split, "images"), lambda: self.per_image(run, split))
 
@@ -150,7 +152,7 @@ def _scaled(field: str) -> Callable[[Run, str], float | None]:
 
 
 def _correct(run: Run, split: str) -> np.ndarray:
-    return run.predictions[f"{split}_logits"].argmax(axis=1) == labels(run, split)
+    return predicted_classes(run.predictions, split) == labels(run, split)
 
 
 def _losses(run: Run, split: str) -> np.ndarray:
@@ -180,7 +182,7 @@ def _human_order(run: Run) -> float:
 
 # ---------------------------------------------------------------- the measures
 
-ACCURACY = Measure("accuracy", "accuracy", _scored("accuracy"), _correct, "accuracy", UNIT, nil=0.005)
+ACCURACY = Measure("accuracy", "accuracy", _scored("accuracy"), _correct, "accuracy", UNIT, nil=0.005, by_class=True)
 PRECISION = Measure("precision", "precision", _scored("precision"), printed="precision", bounds=UNIT)
 RECALL = Measure("recall", "recall", _scored("recall"), printed="recall", bounds=UNIT)
 F1 = Measure("f1", "F1", _scored("f1"), printed="f1", bounds=UNIT)

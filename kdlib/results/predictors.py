@@ -6,6 +6,7 @@ and the highest with one augmentation left out, which tell whether a single one 
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from kdlib.results.claims import rank_correlation
@@ -28,9 +29,8 @@ def pairs_of(teachers: pd.DataFrame, students: pd.DataFrame, of: Sequence[Measur
     plain = students[taught & (students["augmentation"] == BASELINE)]
     reached = measured(plain, [ACCURACY]).groupby([*KIND, *TEACHER], sort=False)["accuracy"].mean().rename("reached")
     whose = dict(zip(TEACHER, (teachers["augmentation"], teachers["seed"]), strict=True))
-    said = [
-        pd.DataFrame(whose | {"said": [one.value(run) for run in teachers["run"]], "measure": one.title}) for one in of
-    ]
+    values = {one.title: np.array([one.value(run) for run in teachers["run"]], dtype=float) for one in of}
+    said = [pd.DataFrame(whose | {"said": numbers, "measure": title}) for title, numbers in values.items()]
     return reached.reset_index().merge(pd.concat(said).dropna(), on=TEACHER)
 
 

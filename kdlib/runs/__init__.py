@@ -14,4 +14,4 @@ from kdlib.runs.specs import (
     key,
     mark,
 )  # fmt: skip
-from kdlib.runs.store import LATENT, TRAIN_LOGITS, WEIGHTS, Run, default_store, find, stored
+from kdlib.runs.store import LATENT, TRAIN_LOGITS, WEIGHTS, Run, default_store, find, predicted_classes, stored

@@ -15,7 +15,7 @@ import torch
 
 from kdlib import runs
 from kdlib.runs import Distilled, Run
-from kdlib.runs.store import PREDICTIONS
+from kdlib.runs.store import PREDICTIONS, predicted_classes
 from kdlib.speed import precision_on
 
 
@@ -24,11 +24,11 @@ class Comparison:
     """A stored run beside the same spec trained here, on the test images."""
 
     key: str
-    identical: bool  # all logits, bit for bit
-    agreement: float | None  # share of images on which both name the same class; None where predictions are not kept
+    identical: bool  # all logits, bit for bit; of a slim run the whole file of predictions
+    agreement: float  # share of images on which both name the same class
     accuracy_then: float
     accuracy_now: float
-    largest_difference: float | None  # of any logit
+    largest_difference: float | None  # of any logit; None of a slim run
     device_then: str
     device_now: str
 
@@ -43,12 +43,11 @@ class Comparison:
         where = f"trained on {self.device_then} then, {self.device_now} now"
         if self.identical:
             return f"{self.key}: the same predictions, bit for bit ({where})"
-        accuracy = f"accuracy {self.accuracy_now:.4f} after {self.accuracy_then:.4f}"
-        if self.agreement is None:
-            return f"{self.key}: other predictions, {accuracy} ({where})"
+        largest = self.largest_difference
+        differs = "other predictions" if largest is None else f"largest difference of a logit {largest:.3g}"
         return (
-            f"{self.key}: the same class for {self.agreement:.1%} of the test images, {accuracy}, "
-            f"largest difference of a logit {self.largest_difference:.3g} ({where})"
+            f"{self.key}: the same class for {self.agreement:.1%} of the test images, accuracy {self.accuracy_now:.4f} "
+            f"after {self.accuracy_then:.4f}, {differs} ({where})"
         )
 
 
@@ -81,21 +80,20 @@ def again(name: str, device: str) -> Comparison:
 
 
 def compared(then: Run, now: Run) -> Comparison:
-    """Two trainings of one spec beside each other: by their logits, or by checksums where the first are not kept."""
-    if (then.folder / PREDICTIONS).exists():
-        a, b = (run.predictions["test_logits"] for run in (then, now))
-        identical = a.tobytes() == b.tobytes()
-        agreement = float((a.argmax(axis=1) == b.argmax(axis=1)).mean())
-        largest_difference = float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max())
-    else:
-        identical, agreement, largest_difference = then.sums[PREDICTIONS] == now.sums[PREDICTIONS], None, None
+    """Two trainings of one spec beside each other."""
+    a, b = (predicted_classes(run.predictions) for run in (then, now))
+    identical, largest = then.sums[PREDICTIONS] == now.sums[PREDICTIONS], None
+    if not then.is_slim:
+        x, y = (run.predictions["test_logits"] for run in (then, now))
+        identical = x.tobytes() == y.tobytes()
+        largest = float(np.abs(x.astype(np.float64) - y.astype(np.float64)).max())
     return Comparison(
         key=then.key,
         identical=identical,
-        agreement=agreement,
+        agreement=float((a == b).mean()),
         accuracy_then=then.metrics["test"]["accuracy"],
         accuracy_now=now.metrics["test"]["accuracy"],
-        largest_difference=largest_difference,
+        largest_difference=largest,
         device_then=then.metrics["provenance"]["device"],
         device_now=now.metrics["provenance"]["device"],
     )

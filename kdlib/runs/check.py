@@ -1,8 +1,8 @@
 """A walk through a run store: what is whole, unusable, incomplete or left over. What `python -m kdlib check` does.
 
-A run is whole where every file is what was written, by `SHA256SUMS`, and its scores are those of its predictions, where
-these are kept. A damaged one can be set aside, so that it is made again, and one that has no checksums, as those that
-were made before there were any, can be given them once its scores have been computed again.
+A run is whole where every file is what was written, by `SHA256SUMS`, and its scores are those of its predictions. A
+damaged one can be set aside, so that it is made again, and one that has no checksums, as those that were made before
+there were any, can be given them once its scores have been computed again.
 """
 
 import io
@@ -22,6 +22,7 @@ from filelock import Timeout
 from kdlib import metrics
 from kdlib.runs.specs import RunError, digest
 from kdlib.runs.store import (
+    CLASSES,
     FILES,
     FOR_SOME,
     LATENT,
@@ -91,7 +92,7 @@ def walk(store: Path, *, seal: bool = False, repair: bool = False) -> Report:
 def faults_of(folder: Path, sums: dict[str, str]) -> list[RunError]:
     """Every file of a run that is not what was written or is missing; where all are, what they say that can't be."""
     present, faults = {}, []
-    needed = {*FILES, *sums} - {*FOR_SOME}
+    needed = {*FILES, *sums} - {*FOR_SOME} - ({PREDICTIONS} if CLASSES in sums else set())
     for name in sorted({path.name for path in folder.iterdir()} - {SUMS} | needed):
         try:
             present[name] = whole(folder / name, sums)
@@ -99,7 +100,7 @@ def faults_of(folder: Path, sums: dict[str, str]) -> list[RunError]:
             faults.append(fault)
     if not faults:
         try:
-            check_content(folder, present, sums)
+            check_content(folder, present)
         except RunError as fault:
             faults.append(fault)
     return faults
@@ -112,9 +113,9 @@ def absent(folder: Path, sums: dict[str, str]) -> Iterator[str]:
             yield f"{folder / name} is not there, which only {who} need: restore it for them"
 
 
-def check_content(folder: Path, present: dict[str, bytes], sums: dict[str, str]) -> None:
+def check_content(folder: Path, present: dict[str, bytes]) -> None:
     """Raise `RunError` where the files of a run contradict each other. Its augmentations, networks and losses need not
-    be known here. A student's scores are not computed again where its predictions were written and are not kept."""
+    be known here."""
 
     def reading(name, read):
         if name not in present:
@@ -136,8 +137,9 @@ def check_content(folder: Path, present: dict[str, bytes], sums: dict[str, str])
     if spec.get("held_out"):
         last = history.iloc[-1]
         again = {"validation": {name: last[f"validation_{name}"] for name in ("accuracy", "loss")}}
-    elif spec["kind"] == "student" and PREDICTIONS in sums and PREDICTIONS not in present:
-        return
+    elif CLASSES in present:
+        again = reading(CLASSES, lambda content: told_by_classes(read_arrays(content)))
+        scores = {part: scores[part] for part in ("test", "provenance") if part in scores}
     else:
         again = reading(PREDICTIONS, lambda content: scored_again(read_arrays(content)))
     if other := differing(scores, again):
@@ -151,6 +153,13 @@ def scored_again(arrays: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
     if "human_kl" in arrays:
         scores["human"] = {"human_model": float(arrays["human_kl"].astype(np.float64).mean())}
     return scores
+
+
+def told_by_classes(arrays: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """What of a run's scores can be computed from its predicted classes."""
+    classes, labels = arrays["test_classes"], arrays["test_labels"]
+    onehot = np.eye(max(classes.max(), labels.max()) + 1)[classes]
+    return {"test": metrics.classification_report(onehot, labels)}
 
 
 def differing(scores: dict, again: dict[str, dict[str, float]]) -> str | None:

@@ -6,6 +6,8 @@ A run is a folder `<key>` in the run store (`KDLIB_RUNS`, or `runs/` beside the 
     metrics.json        what it scored, and where the numbers come from
     history.csv         a row an epoch
     predictions.npz     float16 logits on the test sets, with their labels
+    classes.npz         in its place, of students of which no page shows more: the predicted classes of the test set,
+                        with their labels (`kdlib.runs.slim`)
     latent.npz          of a network trained on labels: what the figure of the latent space shows
     train_logits.npy.xz of a network trained on labels: float16 logits on the training images, for its students; a
                         random network's are computed from its seed
@@ -14,9 +16,8 @@ A run is a folder `<key>` in the run store (`KDLIB_RUNS`, or `runs/` beside the 
 
 Latent space, logits and weights may be missing: only figures and claims on the latent space, and students that are
 still to be trained, need them. Weights are not committed, the other two only of CIFAR-10's trained teachers under the
-augmentations of the study, and logits of reduced ones for one seed. A student's predictions may be missing, too, where
-no page shows more of it than its scores. SHA256SUMS lists what is not there as well, so that a run that is made again
-can be compared. A run that was judged on images held out has never more than the first three.
+augmentations of the study, and logits of reduced ones for one seed. A run that was judged on images held out has the
+first three alone.
 
 Every byte is checked against SHA256SUMS as it is read. Without us: `sha256sum -c --ignore-missing SHA256SUMS`.
 """
@@ -42,16 +43,16 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from kdlib import folder_from, models
-from kdlib.runs.specs import Distilled, RunError, Spec, canonical, from_canonical, key
+from kdlib.runs.specs import RunError, Spec, canonical, from_canonical, key
 
 FILES = ("spec.json", "metrics.json", "history.csv")
 PREDICTIONS = "predictions.npz"
+CLASSES = "classes.npz"
 LATENT = "latent.npz"
 TRAIN_LOGITS = "train_logits.npy.xz"
 WEIGHTS = "weights.safetensors"
 SUMS = "SHA256SUMS"
 FOR_SOME = {  # files that a run can do without, and who needs them
-    PREDICTIONS: "measures beside its scores",
     LATENT: "figures and claims on its latent space",
     TRAIN_LOGITS: "students that learn from it",
     WEIGHTS: "students that augment their images",
@@ -219,14 +220,21 @@ class Run:
 
         Weights are left to those who need them.
         """
-        may_lack = self.spec.held_out or (isinstance(self.spec, Distilled) and PREDICTIONS in self.sums)
-        for name in FILES if may_lack else (*FILES, PREDICTIONS):
+        for name in self.required():
             self._bytes(name)
-        for name in (PREDICTIONS, LATENT, TRAIN_LOGITS):
+        for name in (LATENT, TRAIN_LOGITS):
             if (self.folder / name).exists():
                 self._bytes(name)
         if self._json("spec.json") != canonical(self.spec):
             raise unusable(self.folder / "spec.json", "it describes another run")
+
+    def required(self) -> tuple[str, ...]:
+        return FILES if self.spec.held_out else (*FILES, CLASSES if self.is_slim else PREDICTIONS)
+
+    @property
+    def is_slim(self) -> bool:
+        """Whether of its predictions the classes alone are kept."""
+        return CLASSES in self.sums
 
     @functools.cached_property
     def sums(self) -> dict[str, str]:
@@ -255,7 +263,9 @@ class Run:
 
     @functools.cached_property
     def predictions(self) -> dict[str, np.ndarray]:
-        self._expect(PREDICTIONS)
+        """What is kept of them; of a slim run `test_classes` and `test_labels` (N,) alone."""
+        if self.is_slim:
+            return Classes(self.folder, self._reading(CLASSES, read_arrays))
         return self._reading(PREDICTIONS, read_arrays)
 
     @functools.cached_property
@@ -275,7 +285,7 @@ class Run:
         path = self.folder / name
         if not path.exists():
             raise RunError(
-                f"{path} is missing, and {FOR_SOME[name]} need it (not every run's is published): set KDLIB_RUNS to "
+                f"{path} is missing, and {FOR_SOME[name]} need it (not every seed's is published): set KDLIB_RUNS to "
                 f"another folder, and that run is trained there as well"
             )
 
@@ -290,6 +300,26 @@ class Run:
         model = models.build(self.spec.model, width=self.spec.width, classes=classes)
         model.load_state_dict(tensors)
         return model
+
+
+def predicted_classes(predictions: dict[str, np.ndarray], split: str = "test") -> np.ndarray:
+    """The predicted class of each image of a test set, (N,), of what is kept of predictions."""
+    kept = predictions.get(f"{split}_classes")
+    return predictions[f"{split}_logits"].argmax(axis=1) if kept is None else kept
+
+
+class Classes(dict):
+    """The arrays of a slim run, who says what it lacks."""
+
+    def __init__(self, folder: Path, arrays: dict[str, np.ndarray]):
+        super().__init__(arrays)
+        self.folder = folder
+
+    def __missing__(self, name: str):
+        raise RunError(
+            f"{self.folder} has no {name}, since its predicted classes alone are kept: set KDLIB_RUNS to another "
+            f"folder, and the run is trained there as well"
+        )
 
 
 def read_arrays(content: bytes) -> dict[str, np.ndarray]:

@@ -1,0 +1,41 @@
+"""Keep of a student the predicted classes in place of its predictions: what `python -m kdlib slim KEY` does.
+
+Predictions are nearly all that a student takes. Where pages show no more of it than accuracy, and compare that image by
+image, the classes will do: `check` computes from them again what it can, and as SHA256SUMS still has the checksum of
+the predictions, `again` tells whether the run comes out the same.
+"""
+
+import numpy as np
+from filelock import Timeout
+
+from kdlib import written_aside
+from kdlib.runs.specs import Distilled, RunError
+from kdlib.runs.store import CLASSES, PREDICTIONS, SUMS, Run, content_of, find, locked, sha256, written
+
+
+def slim(name: str) -> Run:
+    """Do so with the stored student whose key is `name`; one that was done stays as it is. Broken off, it is done again
+    from the beginning."""
+    run = find(name)
+    run.check()
+    if not isinstance(run.spec, Distilled) or run.spec.held_out:
+        raise RunError(f"{name} is no student that was judged on the test set: of others all is kept")
+    try:
+        with locked(run.store, name):
+            if not run.is_slim:
+                keep_classes(run)
+            (run.folder / PREDICTIONS).unlink(missing_ok=True)
+    except Timeout as error:
+        raise RunError(f"another process is at work on {run.folder}: wait until it has ended") from error
+    return find(name, run.store)
+
+
+def keep_classes(run: Run) -> None:
+    """Write the classes, and list them beside the predictions."""
+    labels = run.predictions["test_labels"]
+    classes = run.predictions["test_logits"].argmax(axis=1).astype(labels.dtype)
+    with written_aside(run.folder / CLASSES) as aside, aside.open("wb") as file:
+        np.savez_compressed(file, test_classes=classes, test_labels=labels)
+    sums = run.sums | {CLASSES: sha256(content_of(run.folder / CLASSES))}
+    with written_aside(run.folder / SUMS) as aside:
+        aside.write_text(written(run.folder, dict(sorted(sums.items()))), encoding="utf-8")
