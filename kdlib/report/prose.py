@@ -157,7 +157,8 @@ def sampling() -> str:
     shifted = [run for run in published_runs() if "shifted" in run.metrics]
     if not shifted:
         return f"Networks of the `paper` profile: {NOT_RUN}."
-    counts = {len(run.predictions["shifted_labels"]) for run in shifted}
+    kept = (run.predictions.get("shifted_labels") for run in shifted)  # of slim runs they are not
+    counts = {len(labels) for labels in kept if labels is not None}
     accuracy = float(np.mean([run.metrics["shifted"]["accuracy"] for run in shifted]))
     error = {count: 100 * np.sqrt(accuracy * (1 - accuracy) / count) for count in (*sorted(counts), ALL_CINIC)}
     return (
