@@ -113,7 +113,7 @@ def test_every_page_opens_in_a_window_and_when_that_is_resized(site, open_page, 
         faults.clear()
         for size in (then, first) if alike else ():
             page.set_viewport_size(window(size))
-            for other in alike:
+            for other in alike[theme == "light" :: 2]:  # hundreds: each under one theme is enough
                 page.evaluate("html => { document.querySelector('article').innerHTML = html }", article_of(other))
                 at_fault = layout_faults(page) + (formula_faults(page) if size == first else [])
                 found += [f"{other.name}: {fault}" for fault in at_fault]
