@@ -88,6 +88,26 @@ def test_a_link_to_the_front_page_leads_to_the_title(tmp_path):
     assert printed(tmp_path, link="#document-page").startswith(b"%PDF")
 
 
+HIDDEN = '<div class="cell"><details class="hide">a table</details></div>'
+
+
+@needs_browser
+def test_a_heading_with_nothing_but_a_foot_goes_and_one_with_text_stays(tmp_path):
+    text = "<p>A text.</p>"
+    under = {"foot": "<p><em>Edition x</em></p>", "bare": "", "text": text, "more": HIDDEN + text}
+    sections = "".join(f'<section id="{name}"><h2>{name}</h2>{HIDDEN}{rest}</section>' for name, rest in under.items())
+    (tmp_path / "page.html").write_text(f'<article><section id="top"><h1>Book</h1>{sections}</section></article>')
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        page = playwright.chromium.launch(executable_path=pdf.find_browser()).new_page()
+        page.goto((tmp_path / "page.html").as_uri())
+        assert page.evaluate(pdf.PREPARE, {"title": "Book", "author": "", "root": "page"}) == []
+        headings = "article section:not(.title-page) h2"
+        shown = page.eval_on_selector_all(headings, "all => all.map(one => one.textContent)")
+    assert shown == ["text", "more"]
+
+
 @needs_browser
 def test_a_link_that_leads_nowhere_is_refused(tmp_path):
     with pytest.raises(pdf.PdfError, match="#nowhere"):

@@ -25,6 +25,8 @@ article { line-height: 1.45 !important; }
 article h2.chapter { break-before: page; font-size: 2rem; margin-top: 0; }
 article pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
 article pre, article div.highlight { overflow: visible !important; }  /* what scrolls is not parted by a page's end */
+article div.cell_input, article div.highlight { break-inside: avoid; }  /* a box goes where its code goes */
+article section, article section > p:last-child { margin-bottom: 0 !important; }  /* else it takes a page of its own */
 article dl.py { font-size: 0.8em; line-height: 1.3; }
 article dl.py dl.py { font-size: 1em; }
 article .title-page { break-after: page; }
