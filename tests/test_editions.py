@@ -116,3 +116,21 @@ def test_people_are_compared_with_people_where_they_were_asked(monkeypatch):
     assert editions.people(asked) is editions.unasked(asked) is None
     digits = frame(chapter("teachers", seeds=[0], dataset="digits"))
     assert "is not known" in editions.people(digits) and editions.people(digits) == editions.unasked(digits)
+
+
+def test_a_change_is_told_of_where_all_its_students_are_stored(monkeypatch):
+    changes = ["epochs=1", "epochs=2"]
+    settings = study.settings("why", "demo", changes=changes)
+    all_of = {change: study.changed_students(settings, change) for change in ("", *changes)}
+    lacking = set()
+    monkeypatch.setattr(
+        editions.runs, "stored", lambda specs: [FakeRun(spec, people=False) for spec in specs if spec not in lacking]
+    )
+    assert list(editions.stored_changes(settings)["budget"].unique()) == ["", *changes]
+    lacking.add(all_of["epochs=2"][0])
+    rows = editions.stored_changes(settings)
+    assert list(rows["budget"].unique()) == ["", "epochs=1"] and len(rows) == 2 * len(all_of[""])
+    lacking.add(all_of[""][0])
+    assert editions.stored_changes(settings).empty
+    lacking.update(*all_of.values())
+    assert editions.stored_changes(settings).empty

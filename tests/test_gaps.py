@@ -81,6 +81,7 @@ def test_without_both_mixing_teachers_there_is_no_gap():
     found = gaps(rows, NUMBER)
     assert found.empty and changes_of_gap(found, "None.", "tab-none") is None
     assert gap_by_change(found).figure.texts[0].get_text().startswith("There is no gap")
+    assert gaps(rows[:0], NUMBER).columns.tolist() == found.columns.tolist()
 
 
 def test_a_panel_has_the_changes_of_a_question_after_what_they_stand_beside():
