@@ -157,10 +157,14 @@ def sampling() -> str:
     shifted = [run for run in published_runs() if "shifted" in run.metrics]
     if not shifted:
         return f"Networks of the `paper` profile: {NOT_RUN}."
-    kept = (run.predictions.get("shifted_labels") for run in shifted)  # of slim runs they are not
-    counts = {len(labels) for labels in kept if labels is not None}
+    images: dict[str, int] = {}  # by the name of the set: one run's predictions are enough, unless it is slim
+    for run in shifted:
+        name = run.metrics["provenance"]["shifted"]
+        if name not in images and "shifted_labels" in run.predictions:
+            images[name] = len(run.predictions["shifted_labels"])
     accuracy = float(np.mean([run.metrics["shifted"]["accuracy"] for run in shifted]))
-    error = {count: 100 * np.sqrt(accuracy * (1 - accuracy) / count) for count in (*sorted(counts), ALL_CINIC)}
+    counts = (*sorted({*images.values()}), ALL_CINIC)
+    error = {count: 100 * np.sqrt(accuracy * (1 - accuracy) / count) for count in counts}
     return (
         f"The mean accuracy of the stored networks on the shifted images is {accuracy:.3f}. At that accuracy the "
         f"standard error is {listing(f'{e:.2f} points on {n:,} images' for n, e in error.items())}."
