@@ -24,8 +24,7 @@ SAID: dict[str, dict[str, str]] = {  # by change, by what it does to the gap
         OPEN: f"Whether short training makes the gap can't be told: 12 epochs change it {NUMBERS}.",
     },
     "epochs=12+reduction=mean": {
-        MAKES: f"The gap at 12 epochs grows {WEAKER}, {NUMBERS}, to {{gap}} points: the term's strength hides a part of "
-        "it.",
+        MAKES: f"The gap at 12 epochs grows {WEAKER}, {NUMBERS}, to {{gap}} points: its strength hides a part of it.",
         CLOSES: f"The gap at 12 epochs closes {WEAKER}, {NUMBERS}, to {{gap}} points: so much of it comes with the "
         "term's strength.",
         NOTHING: f"The gap at 12 epochs stays {WEAKER}, which changes it {NUMBERS}: it does not come from the term's "
