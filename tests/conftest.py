@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 from filelock import FileLock
+from small import copy_of, made_once
 
 ROOT = Path(__file__).parents[1]
 UNPACK = ROOT.parent / "shared" / "data" / "unpack.py"
@@ -30,6 +31,18 @@ def real_data(tmp_path_factory):
     subprocess.run([sys.executable, UNPACK, unpacked], check=True, stdout=subprocess.DEVNULL)
     yield unpacked
     shutil.rmtree(unpacked)  # 250 MB, which pytest would keep for three sessions
+
+
+@pytest.fixture(scope="module")
+def made(request, tmp_path_factory):
+    """A store with the runs that a file of tests lists as SPECS."""
+    return made_once(tmp_path_factory, request.module.SPECS)
+
+
+@pytest.fixture
+def store(made, tmp_path, monkeypatch):
+    """A copy of it, the default store while a test lasts."""
+    return copy_of(made, tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="session")

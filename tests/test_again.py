@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from small import AUGMENTED, RANDOM, ROOT, STUDENT, TEACHER, copy_of, made_once
+from small import AUGMENTED, RANDOM, ROOT, STUDENT, TEACHER
 
 from kdlib import runs
 from kdlib.__main__ import main
@@ -16,16 +16,6 @@ from kdlib.runs.store import write_sums
 
 OF_RANDOM = dataclasses.replace(STUDENT, teacher=RANDOM)
 SPECS = [TEACHER, RANDOM, STUDENT, AUGMENTED, OF_RANDOM]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return made_once(tmp_path_factory, SPECS)
-
-
-@pytest.fixture
-def store(made, tmp_path, monkeypatch):
-    return copy_of(made, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("spec", [TEACHER, STUDENT, AUGMENTED, OF_RANDOM])

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from filelock import FileLock
-from small import HELD_OUT, RANDOM, ROOT, STUDENT, TEACHER, copy_of, made_once
+from small import HELD_OUT, RANDOM, ROOT, STUDENT, TEACHER
 
 from kdlib import runs
 from kdlib.__main__ import main
@@ -18,16 +18,6 @@ from kdlib.runs.store import write_sums
 
 SPECS = [TEACHER, RANDOM, STUDENT, HELD_OUT]
 KEYS = [runs.key(spec) for spec in SPECS]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return made_once(tmp_path_factory, SPECS)
-
-
-@pytest.fixture
-def store(made, tmp_path, monkeypatch):
-    return copy_of(made, tmp_path, monkeypatch)
 
 
 def files(folder):

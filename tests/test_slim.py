@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from filelock import FileLock
-from small import HELD_OUT, RANDOM, STUDENT, TEACHER, copy_of, made_once
+from small import HELD_OUT, RANDOM, STUDENT, TEACHER
 
 from kdlib import metrics, runs
 from kdlib.__main__ import main
@@ -16,16 +16,6 @@ from kdlib.runs.store import write_sums
 
 SPECS = [TEACHER, RANDOM, STUDENT, HELD_OUT]
 NAME = runs.key(STUDENT)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return made_once(tmp_path_factory, SPECS)
-
-
-@pytest.fixture
-def store(made, tmp_path, monkeypatch):
-    return copy_of(made, tmp_path, monkeypatch)
 
 
 def test_accuracy_is_what_it_was_image_by_image_and_the_rest_is_read_from_the_scores(store):

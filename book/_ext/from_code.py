@@ -13,7 +13,6 @@ import inspect
 import re
 import sys
 import textwrap
-from itertools import zip_longest
 from pathlib import Path
 
 from docutils import nodes
@@ -85,6 +84,7 @@ def as_rest(app, what, name, obj, options, lines: list[str]) -> None:
 
 
 EMPHASIS = r"(?<![\w*])(\*[A-Za-z][^*|\\]*(?<=[\w.,:;?!])\*)(?![\w*])"
+MARKUP = r"([*|\\]|_(?=\W|$))"
 
 
 def inline(line: str) -> str:
@@ -92,8 +92,7 @@ def inline(line: str) -> str:
     parts = re.split(r"(`[^`]+`)(?=(\w?))", line)  # a letter may follow, as in `Run`s: a "\ " parts it from the code
     out = []
     for text, code, letter in zip(parts[::3], parts[1::3] + [""], parts[2::3] + [""], strict=True):
-        for plain, emphasis in zip_longest(*[iter(re.split(EMPHASIS, text))] * 2, fillvalue=""):
-            out.append(re.sub(r"([*|\\]|_(?=\W|$))", r"\\\1", plain) + emphasis)
+        out.append(re.sub(f"{EMPHASIS}|{MARKUP}", lambda found: found[1] or f"\\{found[2]}", text))
         out.append(f"``{code[1:-1]}``" + ("\\ " if letter else "") if code else "")
     return "".join(out)
 

@@ -93,8 +93,8 @@ def answer(profile: str, judgements: Sequence[Judgement], changes: pd.DataFrame 
     else:
         (_, first), *others = sorted(found.items(), key=lambda item: item[0] == LONG)
         after = after_short_training(changes, first.effect.columns[0].network)
-        then = [second(first, others[0][1])] if others else [] if after else [ONE_LENGTH]
-        said = " ".join([told(ANSWERS[outcome(first)], first), *then, *after])
+        then = [second(first, others[0][1]), *after] if others else after or [ONE_LENGTH]
+        said = " ".join([told(ANSWERS[outcome(first)], first), *then])
     if profile in CAUTIONS:
         said = f":::{{admonition}} An edition with limits\n:class: warning\n{CAUTIONS[profile]}\n:::\n\n{said}"
     return Markdown(said)
@@ -123,13 +123,15 @@ def second(first: Finding, long: Finding) -> str:
 def after_short_training(changes: pd.DataFrame | None, network: str) -> list[str]:
     """What short training does to a network's students, a sentence; none where there are no such students, or one seed
     of them, or where they train for no longer as it is."""
+    if changes is None:
+        return []
     epochs = int(SHORT.partition("=")[2])
-    found = [] if changes is None else changes.query(f"who == '{SHORT}' and network == @network and epochs > @epochs")
+    found = changes.query(f"who == '{SHORT}' and network == @network and epochs > @epochs")
     return [
         SHORTER[row.says].format(
             epochs=epochs, usual=row.epochs, gap=points(row.gap), within=within(row.gap_low, row.gap_high),
             does=points(row.estimate), does_within=within(row.low, row.high),
-        ) for row in (found.itertuples() if len(found) else ()) if not np.isnan(row.low)
+        ) for row in found.itertuples() if not np.isnan(row.low)
     ]  # fmt: skip
 
 

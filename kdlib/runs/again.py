@@ -82,8 +82,9 @@ def again(name: str, device: str) -> Comparison:
 def compared(then: Run, now: Run) -> Comparison:
     """Two trainings of one spec beside each other."""
     a, b = (predicted_classes(run.predictions) for run in (then, now))
-    identical, largest = then.sums[PREDICTIONS] == now.sums[PREDICTIONS], None
-    if not then.is_slim:
+    if then.is_slim:
+        identical, largest = then.sums[PREDICTIONS] == now.sums[PREDICTIONS], None
+    else:
         x, y = (run.predictions["test_logits"] for run in (then, now))
         identical = x.tobytes() == y.tobytes()
         largest = float(np.abs(x.astype(np.float64) - y.astype(np.float64)).max())

@@ -10,7 +10,18 @@ from filelock import Timeout
 
 from kdlib import written_aside
 from kdlib.runs.specs import Distilled, RunError
-from kdlib.runs.store import CLASSES, PREDICTIONS, SUMS, Run, content_of, find, locked, sha256, written
+from kdlib.runs.store import (
+    CLASSES,
+    PREDICTIONS,
+    SUMS,
+    Run,
+    content_of,
+    find,
+    locked,
+    predicted_classes,
+    sha256,
+    written,
+)  # fmt: skip
 
 
 def slim(name: str) -> Run:
@@ -33,7 +44,7 @@ def slim(name: str) -> Run:
 def keep_classes(run: Run) -> None:
     """Write the classes, and list them beside the predictions."""
     labels = run.predictions["test_labels"]
-    classes = run.predictions["test_logits"].argmax(axis=1).astype(labels.dtype)
+    classes = predicted_classes(run.predictions).astype(labels.dtype)
     with written_aside(run.folder / CLASSES) as aside, aside.open("wb") as file:
         np.savez_compressed(file, test_classes=classes, test_labels=labels)
     sums = run.sums | {CLASSES: sha256(content_of(run.folder / CLASSES))}
