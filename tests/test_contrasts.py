@@ -113,6 +113,26 @@ def test_what_images_do_in_all_blocks_is_added():
     assert means["estimate"] == pytest.approx(found["estimate"]) and means["high"] < found["high"]
 
 
+def test_what_images_do_is_known_by_the_students_that_have_them():
+    """A slim student counts with its number alone: of the others is what images have in common."""
+    two = design(ARMS[:2], range(2), students=(0, 1), shape=(40,))
+    slim = {at: value.mean() if at[1][1] else value for at, value in two.items()}
+    first = {at: value for at, value in two.items() if not at[1][1]}
+    found, of_first, of_two = (module.Cells(numbers(values), NUMBER) for values in (slim, first, two))
+    arms = [(kind, arm) for kind in found.arms for arm in ARMS[:2]]
+    by_image = [module.Design(cells, arms).means(cells.images, arms) for cells in (found, of_first)]
+    np.testing.assert_array_equal(*by_image)
+    by_block = [module.Design(cells, arms).means(cells.values, arms) for cells in (found, of_two)]
+    np.testing.assert_allclose(*by_block)
+
+
+def test_where_an_arm_has_no_student_with_images_none_are_counted():
+    values = design(ARMS[:2], range(2), shape=(40,))
+    means = {at: value.mean() for at, value in values.items()}
+    mixed = {at: values[at] if at[1][1] else value for at, value in means.items()}
+    pd.testing.assert_frame_equal(contrasts(numbers(mixed), NUMBER), contrasts(numbers(means), NUMBER))
+
+
 def test_images_that_have_nothing_in_common_take_nothing_away():
     noise = np.random.default_rng(1).normal(size=(1, 40))
     values = {(arm, (s, s)): (1 - 2 * s) * noise[0] * i + s * i for i, arm in enumerate(ARMS[:2]) for s in (0, 1)}

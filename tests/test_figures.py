@@ -310,6 +310,8 @@ def test_confusion_has_labels_in_rows_and_predictions_in_columns(full):
     logits, labels = run.predictions["test_logits"], run.predictions["test_labels"]
     shares = [[(logits[labels == i].argmax(axis=1) == j).mean() for j in range(10)] for i in range(10)]
     assert figures.confusion(run) == pytest.approx(np.array(shares))
+    kept = FakeRun(run.spec, slim=True)
+    assert figures.confusion(kept) == pytest.approx(figures.confusion(FakeRun(run.spec)))
     picture = figures.confusion_matrices(full.teachers)
     own = [figures.confusion(run) for run in full.teachers.query("augmentation == 'none'")["run"]]
     shown, off = meshes(picture)["none (baseline)"], ~np.eye(10, dtype=bool)
@@ -362,6 +364,13 @@ def test_reliability_has_confidence_below_and_accuracy_beside(full):
         own = (probs.max(axis=1) > low) & (probs.max(axis=1) <= low + 1 / 15)
         assert confidence == pytest.approx(probs.max(axis=1)[own].mean())
         assert accuracy == pytest.approx((probs.argmax(axis=1) == labels)[own].mean())
+
+
+def test_reliability_is_of_the_students_whose_predictions_are_kept(digits):
+    slim = [FakeRun(run.spec, people=False, slim=True) for run in digits.students.query("loss == 'mean'")["run"]]
+    assert len(figures.reliability(digits.teachers, digits.students).figure.axes) == 3
+    rest = pd.concat([digits.students.query("loss != 'mean'"), frame(slim, "long")])
+    assert len(figures.reliability(digits.teachers, rest).figure.axes) == 2
 
 
 def test_latent_maps_of_the_first_seed_and_their_silhouettes(full, digits):

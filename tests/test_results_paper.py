@@ -12,6 +12,7 @@ from fakes import FakeRun, chapter
 from kdlib import KdlibError, study
 from kdlib.results import measures, paper
 from kdlib.results.frame import frame
+from kdlib.runs import mark
 
 TRANSCRIPTION = Path(__file__).parent / "paper_transcription.csv"
 COLUMNS = [*paper.KEYS, "value"]
@@ -239,3 +240,16 @@ def test_levels_average_students_of_several_teachers():
     (found,) = paper.levels(frame(runs[::-1]), [measures.ECE]).to_dict("records")
     assert found["n"] == 2 and found["seeds"] == tuple(run.metrics["test"]["ece"] for run in runs)
     assert found["ours"] == pytest.approx(np.mean(found["seeds"]))
+
+
+def test_levels_are_of_the_runs_that_have_such_a_number():
+    s = study.settings("students", "paper", seeds=[0, 1])
+    specs = [replace(study.student(s, "lenet", study.teacher(s, (), 0), "mean"), seed=seed) for seed in range(3)]
+    runs = [FakeRun(spec, slim=spec.seed > 0) for spec in specs]
+    chosen = [measures.ACCURACY, measures.CONFIDENCE, measures.HUMAN_ORDER]
+    accuracy, confidence, order = paper.levels(frame(runs), chosen).to_dict("records")
+    assert len(accuracy["seeds"]) == 3 and len(accuracy["runs"].split()) == 3
+    assert confidence["seeds"] == (measures.CONFIDENCE.value(runs[0]),) and confidence["runs"] == mark(runs[0].key)
+    assert order["n"] == 1 and order["ours"] == order["seeds"][0]
+    (none,) = paper.levels(frame(runs[1:]), [measures.CONFIDENCE]).to_dict("records")
+    assert none["n"] == 0 and none["seeds"] == () and none["runs"] == "" and np.isnan(none["ours"])

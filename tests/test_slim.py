@@ -2,6 +2,7 @@
 what it lacks."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from small import HELD_OUT, RANDOM, STUDENT, TEACHER
 
 from kdlib import metrics, runs
 from kdlib.__main__ import main
+from kdlib.results import measures
 from kdlib.results.measures import ACCURACY, ECE, HUMAN_KL, LOSS
 from kdlib.runs import Run, RunError, again, check, slim
 from kdlib.runs.store import write_sums
@@ -31,6 +33,17 @@ def test_accuracy_is_what_it_was_image_by_image_and_the_rest_is_read_from_the_sc
     assert LOSS.images(run) is None and HUMAN_KL.value(run) is None
     report = metrics.classification_report(np.eye(10)[run.predictions["test_classes"]], run.predictions["test_labels"])
     assert report == pytest.approx({name: run.metrics["test"][name] for name in report})
+
+
+def test_every_measure_is_what_it_was_or_none(store):
+    every = {one for value in vars(measures).values() for one in (value if isinstance(value, tuple) else [value])
+             if isinstance(one, measures.Measure)}  # fmt: skip
+    whole = Run(STUDENT)
+    before = {(one, split): one.value(whole, split) for one in every for split in ("test", "shifted")}
+    slim.slim(NAME)
+    run = Run(STUDENT)
+    assert {one.value(run, split) for one, split in before} > {None}
+    assert all(one.value(run, split) in (None, value) for (one, split), value in before.items())
 
 
 def test_it_is_whole_and_not_made_again(store, capsys):
@@ -106,3 +119,15 @@ def test_one_that_another_process_is_at_is_left(store):
     with FileLock(store / ".locks" / NAME), pytest.raises(RunError, match="another process is at work on"):
         slim.slim(NAME)
     assert not Run(STUDENT).is_slim
+
+
+def test_one_that_another_process_slims_meanwhile_is_done(store, monkeypatch):
+    real = slim.locked
+
+    def after_another(of: Path, name: str):
+        monkeypatch.setattr(slim, "locked", real)
+        slim.slim(name)
+        return real(of, name)
+
+    monkeypatch.setattr(slim, "locked", after_another)
+    assert slim.slim(NAME).is_slim and check.walk(store).faults == {}

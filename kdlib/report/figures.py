@@ -57,7 +57,7 @@ from kdlib.results.names import (
     test_set_name,
 )  # fmt: skip
 from kdlib.results.predictors import KIND, predictors
-from kdlib.runs import Run
+from kdlib.runs import Run, predicted_classes
 
 TSNE_SEEDS = (0, 1, 2)
 TSNE_SHOWN = 100  # images a class, of those that are stored: what a chapter may take the time for
@@ -104,7 +104,12 @@ def class_names(rows: pd.DataFrame) -> Sequence[str]:
     run = rows["run"].iloc[0]
     if run.spec.dataset in CLASSES:
         return CLASSES[run.spec.dataset]
-    return [str(k) for k in range(run.predictions["test_logits"].shape[1])]
+    return [str(k) for k in classes_of(run)]
+
+
+def classes_of(run: Run) -> range:
+    """The classes as numbers: each has an image in the test set."""
+    return range(int(measures.labels(run).max()) + 1)
 
 
 # ---------------------------------------------------------------- Figures 1 and 7: bars
@@ -602,9 +607,8 @@ def confusion(run: Run) -> np.ndarray:
     """Share of the test images of each class (rows) that are taken for each class (columns), (K, K)."""
     from sklearn.metrics import confusion_matrix  # slow to import
 
-    logits = run.predictions["test_logits"]
-    every = range(logits.shape[1])
-    return confusion_matrix(run.predictions["test_labels"], logits.argmax(axis=1), labels=every, normalize="true")
+    predicted = predicted_classes(run.predictions)
+    return confusion_matrix(measures.labels(run), predicted, labels=classes_of(run), normalize="true")
 
 
 def confusion_matrices(teachers: pd.DataFrame) -> Picture:
@@ -762,7 +766,8 @@ MIN_IMAGES = 10  # of a bin, to be drawn
 
 @styled
 def reliability(teachers: pd.DataFrame, students: pd.DataFrame) -> Picture:
-    """Figure 5: accuracy against confidence of teachers and of each kind of student, over all seeds."""
+    """Figure 5: accuracy against confidence of teachers and of each kind of student, over all seeds that have it."""
+    students = students[[not run.is_slim for run in students["run"]]]
     panels = [("teacher", teaching(teachers)), *kinds(taught(students))]
     figure, axes = tiles(len(panels), 3, 2.3, 0.5)
     for place, (title, rows) in zip(axes, panels, strict=True):

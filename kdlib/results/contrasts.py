@@ -177,11 +177,14 @@ class Cells:
 
     @functools.cached_property
     def images(self) -> np.ndarray | None:
-        """The measure image by image, (rows, N); None where there are no such numbers of one test set."""
+        """The measure image by image, (rows, N), NaN of slim runs that lack it; None where there are no such numbers of
+        one test set."""
         found = [self.measure.images(run, self.split) for run in self.rows["run"]]
-        if any(one is None for one in found) or len({len(one) for one in found}) != 1:
+        sizes = {len(one) for one in found if one is not None}
+        if len(sizes) != 1:
             return None
-        return np.array(found, dtype=np.float64)
+        unknown = np.full(sizes.pop(), np.nan)
+        return np.array([unknown if one is None else one for one in found], dtype=np.float64)
 
     def row(self, weights: Mapping[tuple[Kind, Arm], float], names: Mapping[str, str]) -> list[dict]:
         """The contrast of these weights as a row of a frame, none where no seed has all of its networks."""
@@ -279,13 +282,19 @@ class Design:
         of_seeds, of_images = of_blocks + of_recurring_seeds(crossed) * (w_crossed**2).sum(), 0.0
         if self.cells.images is not None:
             by_image = self.means(self.cells.images, self.compared)  # (compared, S, N)
-            of_images = of_same_images(np.tensordot(weights, by_image, 1))
+            if not np.isnan(by_image).any():
+                of_images = of_same_images(np.tensordot(weights, by_image, 1))
         variance = of_seeds + of_images
         return estimate, variance, dof * (variance / of_seeds) ** 2 if of_seeds else np.inf
 
     def means(self, values: np.ndarray, arms: Iterable[tuple[Kind, Arm]]) -> np.ndarray:
-        """The mean of each arm in each block, (A, S, ...), of what is known of each row."""
-        return np.array([[values[rows].mean(axis=0) for rows in self.places(*at)] for at in arms])
+        """The mean of each arm in each block, (A, S, ...), of the rows whose values are known."""
+        known = ~np.isnan(values.reshape(len(values), -1)[:, 0])
+
+        def mean(rows: list[int]) -> np.ndarray:
+            return values[[row for row in rows if known[row]] or rows].mean(axis=0)
+
+        return np.array([[mean(rows) for rows in self.places(*at)] for at in arms])
 
     def crossed(self, taught: Sequence[tuple[Kind, Arm]]) -> np.ndarray:
         """(A, S, R): each arm in each block with each seed of the other network; R is 1 where they are not crossed."""

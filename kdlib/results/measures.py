@@ -135,6 +135,11 @@ def _with_people(value: Callable[[Run], float]) -> Callable[[Run, str], float | 
     return lambda run, split: value(run) if "human" in run.metrics and split == "test" else None
 
 
+def _of_classes(value: Callable[[Run], float]) -> Callable[[Run, str], float | None]:
+    """`value` of a run's predictions, class by class, where people were asked."""
+    return _with_people(lambda run: value(run) if "test_logits" in run.predictions else None)
+
+
 def _weighted(score: str) -> Callable[[Run, str], float | None]:
     return _on_probs(lambda probs, truth: metrics.classification_report(probs, truth, "weighted")[score])
 
@@ -194,7 +199,7 @@ HUMAN_KL = Measure(
 )  # fmt: skip
 # The KLD of Table 1 as the released code computes it.
 RELEASED_HUMAN_KL = Measure(
-    "released_human_kl", "KLD, by class", _with_people(lambda run: float(np.diag(class_kl(run, "released")).mean())),
+    "released_human_kl", "KLD, by class", _of_classes(lambda run: float(np.diag(class_kl(run, "released")).mean())),
     printed="kl_to_humans",
 )  # fmt: skip
 MODEL_HUMAN_KL = Measure(
@@ -228,11 +233,11 @@ CONFIDENCE = image_mean("confidence", "confidence", _confidences, bounds=UNIT)
 LOGIT_SIZE = image_mean("logit_size", "logits", _sizes)
 KL_OFF_DIAGONAL = Measure(
     "kl_off_diagonal", "class KL from people, off the diagonal",
-    _with_people(lambda run: float(_off_diagonal(class_kl(run)).mean())),
+    _of_classes(lambda run: float(_off_diagonal(class_kl(run)).mean())),
 )  # fmt: skip
 # Which wrong classes are the likely ones, however confident the model is (Figure 3).
 HUMAN_ORDER = Measure(
-    "human_order", "rank correlation with people, off the diagonal", _with_people(_human_order), bounds=(-1, 1)
+    "human_order", "rank correlation with people, off the diagonal", _of_classes(_human_order), bounds=(-1, 1)
 )
 
 
@@ -243,7 +248,8 @@ def in_class_space(convention: str = "table") -> tuple[Measure, Measure, Measure
         name, own = value.__name__, convention == "table"
         return Measure(
             name if own else f"{name}_{convention}", name,
-            lambda run, split: value(stored_gram(run), convention=convention) if split == "test" else None,
+            lambda run, split: value(stored_gram(run), convention=convention)
+            if split == "test" and "class_gram" in run.predictions else None,
             printed=name if own else "", bounds=(-1, 1), nil=0.005,
         )  # fmt: skip
 

@@ -143,8 +143,8 @@ def levels(
     """What was measured over the seeds of each kind of network, told apart `by` columns: a row a kind and measure.
 
     To these columns come those of `LEVEL`: the measure, `ours` (the mean over runs), `seeds` (the number of each run in
-    the order of teachers' seeds, then their own), `n` (teachers' seeds) and `runs` (marks). Where a run has no such
-    number, `n` is 0.
+    the order of teachers' seeds, then their own), `n` (teachers' seeds) and `runs` (marks), all of the runs that have
+    such a number: slim ones may lack it. Where none has, `n` is 0.
     """
     found = []
     for labels, group in rows.groupby(list(by), sort=False):
@@ -153,14 +153,13 @@ def levels(
             raise PaperError(f"runs {listing(doubled['mark'])} have the same seeds: pass those of one setting.")
         for one in chosen:
             at = split or one.split
-            values = [one.value(run, at) for run in group["run"]]
-            known = None not in values
+            values = pd.Series([one.value(run, at) for run in group["run"]], group.index, dtype=float).dropna()
+            known = group.loc[values.index]
             found.append(
                 dict(zip(by, labels, strict=True))
                 | one.named
-                | {"split": at, "ours": float(np.mean(values)) if known else np.nan}
-                | {"seeds": tuple(values) if known else (), "n": group["teacher_seed"].nunique() if known else 0}
-                | {"runs": " ".join(group["mark"]) if known else ""}
+                | {"split": at, "ours": float(np.mean([*values])) if len(values) else np.nan}
+                | {"seeds": tuple(values), "n": known["teacher_seed"].nunique(), "runs": " ".join(known["mark"])}
             )
     return pd.DataFrame(found, columns=[*by, *LEVEL])
 

@@ -28,11 +28,11 @@ def slim(name: str) -> Run:
     """Do so with the stored student whose key is `name`; one that was done stays as it is. Broken off, it is done again
     from the beginning."""
     run = find(name)
-    run.check()
     if not isinstance(run.spec, Distilled) or run.spec.held_out:
         raise RunError(f"{name} is no student that was judged on the test set: of others all is kept")
     try:
-        with locked(run.store, name):
+        with locked(run.store, name):  # of its files none has been read yet: another process may have slimmed it
+            run.check()
             if not run.is_slim:
                 keep_classes(run)
             (run.folder / PREDICTIONS).unlink(missing_ok=True)
