@@ -98,10 +98,15 @@ def links_once(of_columns: Iterable[str]) -> str:
 def number(value: float | None, digits: int = 3, sign: str = "") -> str:
     """A number as text, with a minus that is as wide as a plus; `sign` is "+" where both signs are shown.
 
-    >>> number(-0.0314, 2), number(0.5, 1, "+"), number(None)
-    ('−0.03', '+0.5', '–')
+    What is rounded to nothing has none.
+
+    >>> number(-0.0314, 2), number(0.5, 1, "+"), number(-0.04, 1, "+"), number(None)
+    ('−0.03', '+0.5', '0.0', '–')
     """
-    return MISSING if pd.isna(value) else f"{value:{sign}.{digits}f}".replace("-", "−")
+    if pd.isna(value):
+        return MISSING
+    text = f"{value:{sign}.{digits}f}".replace("-", "−")
+    return text if re.search("[1-9]", text) else text.lstrip("+−")
 
 
 def interval(low: float, high: float, digits: int = 3) -> str:

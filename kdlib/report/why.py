@@ -1,72 +1,71 @@
-"""The answer of the chapter *Why*: a sentence for each outcome of what was declared in `kdlib.causes`.
+"""The answer of the chapter *Why*, in two sentences: what length does, and what the gap at 12 epochs hangs on.
 
-The sentences were written before any gap under a change was known, but for those on the form of the loss and the gap
-that stands at the end of what stays open; which of them stand on the page, and with which numbers, the runs decide
-(`kdlib.results.gaps`).
+What each outcome means was declared before the runs (`kdlib.causes`), and so were the words on length. Those on the
+rest were put together anew, each change with its outcome, when most results were known; the runs decide which outcome
+a change has, and its numbers (`kdlib.results.gaps`).
 """
+
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 
-from kdlib.report.markdown import Markdown, number
+from kdlib.report.front import SHORT, points, within
+from kdlib.report.markdown import Markdown
 from kdlib.results.gaps import CLOSES, MAKES, NOTHING, OPEN
+from kdlib.results.names import listing
 
-NUMBERS = "by {does} points (95 % interval {low} to {high})"
-WEAKER = "where the distillation term is as weak as in the released code's loss"
-ONE_SCALE = "where all teachers' logits have one scale"
-THE_SAME = "where teachers say the same of all images of a class"
-SAID: dict[str, dict[str, str]] = {  # by change, by what it does to the gap
-    "epochs=12": {
-        MAKES: f"Short training makes the gap: 12 epochs change it {NUMBERS}, to {{gap}} points, so that students of "
-        "mixing teachers learn more slowly.",
-        CLOSES: f"Short training turns the gap round: 12 epochs change it {NUMBERS}, to {{gap}} points.",
-        NOTHING: f"Short training does nothing to the gap: 12 epochs change it {NUMBERS}.",
-        OPEN: f"Whether short training makes the gap can't be told: 12 epochs change it {NUMBERS}.",
-    },
-    "epochs=12+reduction=mean": {
-        MAKES: f"The gap at 12 epochs grows {WEAKER}, {NUMBERS}, to {{gap}} points: its strength hides a part of it.",
-        CLOSES: f"The gap at 12 epochs closes {WEAKER}, {NUMBERS}, to {{gap}} points: so much of it comes with the "
-        "term's strength.",
-        NOTHING: f"The gap at 12 epochs stays {WEAKER}, which changes it {NUMBERS}: it does not come from the term's "
-        "strength.",
-        OPEN: "Whether the gap at 12 epochs comes from the strength of the distillation term can't be told: "
-        f"{WEAKER} it changes {NUMBERS}, to {{gap}} points.",
-    },
-    "epochs=12+targets=one_scale": {
-        MAKES: f"The gap at 12 epochs grows {ONE_SCALE}, {NUMBERS}: their size hides a part of it.",
-        CLOSES: f"The gap at 12 epochs closes {ONE_SCALE}, {NUMBERS}: so much of it comes from their size.",
-        NOTHING: f"The gap at 12 epochs stays {ONE_SCALE}, which changes it {NUMBERS}: it does not come from their "
-        "size.",
-        OPEN: "Whether the gap at 12 epochs comes from the size of the teachers' logits can't be told: "
-        f"{ONE_SCALE} it changes {NUMBERS}, to {{gap}} points.",
-    },
-    "epochs=12+targets=class_means": {
-        MAKES: f"The gap at 12 epochs grows {THE_SAME}, {NUMBERS}: what they say of single images hides a part of it.",
-        CLOSES: f"The gap at 12 epochs closes {THE_SAME}, {NUMBERS}: so much of it comes from what they say of single "
-        "images.",
-        NOTHING: f"The gap at 12 epochs stays {THE_SAME}, which changes it {NUMBERS}: it does not come from what they "
-        "say of single images.",
-        OPEN: "Whether the gap at 12 epochs comes from what teachers say of single images can't be told: "
-        f"{THE_SAME} it changes {NUMBERS}, to {{gap}} points.",
-    },
+LENGTH = {  # what short training does, by what the interval says of it
+    MAKES: "Short training makes the gap: 12 epochs change it by {does} points {within}, to {gap}, so that students of "
+    "mixing teachers learn more slowly.",
+    CLOSES: "Short training turns the gap round: 12 epochs change it by {does} points {within}, to {gap}.",
+    NOTHING: "Short training does nothing to the gap: 12 epochs change it by {does} points {within}.",
+    OPEN: "Whether short training makes the gap can't be told: 12 epochs change it by {does} points {within}.",
+}
+WHERE = {  # the changes that are asked of the gap at 12 epochs
+    "epochs=12+reduction=mean": "where the distillation term is as weak as in the released code's loss",
+    "epochs=12+temperature=1": "where nothing is softened, at temperature 1",
+    "epochs=12+targets=one_scale": "where all teachers' logits have one scale",
+    "epochs=12+targets=class_means": "where teachers say the same of all images of a class",
+}
+SAID = {  # what they do to it, in the order in which it is told
+    CLOSES: "it closes {where}",
+    MAKES: "it grows {where}",
+    NOTHING: "it stays, to within half a point, {where}",
+    OPEN: "whether it changes {where} can't be told",
 }
 UNTOLD = "One seed of each network can't tell what a change does from chance: this edition gives no answer."
 NOT_TRAINED = "The students that would answer this have not been trained."
 
 
 def causes_found(found: pd.DataFrame) -> Markdown:
-    """What the changes say, of those that were trained, in the order of the questions."""
-    rows = {row.who: row for row in found.itertuples() if row.who in SAID}
+    """What the changes say, of those that were trained."""
+    rows = {row.who: row for row in found.itertuples() if row.who in (SHORT, *WHERE)}
     if not rows:
         return Markdown(NOT_TRAINED)
     if all(np.isnan(row.low) for row in rows.values()):
         return Markdown(UNTOLD)
-    return Markdown(
-        " ".join(with_numbers(SAID[change][rows[change].says], rows[change]) for change in SAID if change in rows)
-    )
+    return Markdown(" ".join([*of_length(rows), *of_causes(rows)]))
 
 
-def with_numbers(text: str, row) -> str:
-    """A sentence with the numbers of a change, in points."""
-    does, low, high, gap = (number(100 * one, 1, "+") for one in (row.estimate, row.low, row.high, row.gap))
-    return text.format(does=does, low=low, high=high, gap=gap)
+def of_length(rows: Mapping[str, tuple]) -> Iterator[str]:
+    if row := rows.get(SHORT):
+        does, gap = points(row.estimate), points(row.gap)
+        yield LENGTH[row.says].format(does=does, within=within(row.low, row.high), gap=gap)
+
+
+def of_causes(rows: Mapping[str, tuple]) -> Iterator[str]:
+    """One sentence on all of `WHERE`, by what they do."""
+    told = []
+    for outcome, clause in SAID.items():
+        if where := [
+            f"{WHERE[one]} {numbers(rows[one])}" for one in WHERE if one in rows and rows[one].says == outcome
+        ]:
+            told.append(clause.format(where=listing(where)))
+    if told:
+        yield f"At 12 epochs {'; '.join(told)}."
+
+
+def numbers(row) -> str:
+    """What a change does, in points, and the gap that is left."""
+    return f"(by {points(row.estimate)} points, {points(row.low)} to {points(row.high)}, to {points(row.gap)})"
