@@ -545,7 +545,7 @@ def unit_of(effect: Effect) -> str:
     if effect.ranked:
         return "rank correlation"
     measure = effect.columns[0].measure
-    return POINTS if measure is ACCURACY else measure.title.replace("$", "")
+    return POINTS if measure is ACCURACY else measure.title
 
 
 def forest_lines(own: pd.DataFrame) -> list[tuple[int, str, pd.DataFrame | None]]:
@@ -576,6 +576,7 @@ def draw_effects(axes: Axes, own: pd.DataFrame, forms: Sequence[tuple[str, str]]
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.margins(x=0.08)
+    axes.locator_params(axis="x", nbins=6)  # of numbers with a minus and two decimals there is no room for more
 
 
 def form_of(row, forms: Sequence[tuple[str, str]]) -> tuple[str, str]:
