@@ -29,7 +29,6 @@ from kdlib.report.markdown import (
     number,
     numbered,
     pipes,
-    run_links,
 )  # fmt: skip
 from kdlib.results import measures, names
 from kdlib.results.measures import Measure
@@ -365,33 +364,45 @@ EXPECTATIONS = (
 
 
 def sanity(rows: pd.DataFrame, caption: str, name: str) -> Markdown | None:
-    """Test accuracy of each network, seed by seed, beside what is expected of its like; loud where one is outside.
+    """Test accuracy of the networks beside what is expected of their like; who is outside is named below.
 
     None where nothing is known beforehand of networks of that size on that data.
     """
-    lines, outside = [], []
-    for (network, loss, teaching, own, _), group in rows.groupby(
-        ["network", "loss", "teacher_augmentation", "augmentation", "epochs"], sort=False
-    ):
-        for expected in (one for one in EXPECTATIONS if one.applies(group["run"].iloc[0].spec)):
-            found = [measures.ACCURACY.value(run) for run in group["run"]]
-            missed = [f"{accuracy:.4f}" for accuracy in found if not expected.low <= accuracy <= expected.high]
-            who = f"{network_name(network)}{f', {names.LOSSES.get(loss, loss)}' if loss else ''}"
-            images = augmentation_name(teaching if loss else own)
-            if loss and own != names.BASELINE:
-                images += f", own images: {augmentation_name(own)}"
-            if missed:
-                outside.append(f"{who} ({images}) with {listing(missed)}, expected {expected.told()}")
-            lines.append([
-                who, images, expected.told(), ", ".join(f"{accuracy:.4f}" for accuracy in found),
-                f"**{len(found) - len(missed)} of {len(found)}**" if missed else "yes",
-                run_links(" ".join(group["mark"])),
-            ])  # fmt: skip
+    lines, outside, data = [], [], []
+    for expected in EXPECTATIONS:
+        own = rows[[expected.applies(run.spec) for run in rows["run"]]]
+        if own.empty:
+            continue
+        found = [measures.ACCURACY.value(run) for run in own["run"]]
+        missed = [not expected.low <= accuracy <= expected.high for accuracy in found]
+        inside = f"{len(found) - sum(missed)} of {len(found)}"
+        line = {
+            "Network": network_name(expected.model),
+            "Augmentation": augmentation_name(expected.augmentation) if expected.augmentation else "each",
+            "Expected": expected.told(),
+            "Found": number(found[0], 4) if len(found) == 1 else interval(min(found), max(found), 4),
+            "Inside": f"**{inside}**" if any(missed) else inside,
+        }  # fmt: skip
+        lines.append([*line.values(), links_once([" ".join(own["mark"])])])
+        data.append(line | {"Inside": inside, "Runs": " ".join(own["mark"])})
+        outside += [
+            f"{_in_words(row)} with {accuracy:.4f}, expected {expected.told()}"
+            for row, accuracy, out in zip(own.itertuples(), found, missed, strict=True) if out
+        ]  # fmt: skip
     if not lines:
         return None
-    header = ["Network", "Augmentation", "Expected", "Found, by seed", "Inside", "Runs"]
-    table = numbered([header, [LEFT, LEFT, RIGHT, RIGHT, LEFT, RIGHT], *lines], caption, name)
-    return Markdown(f"{table}\n**Outside of what is expected**: {'; '.join(outside)}.\n" if outside else table)
+    below = f"**Outside of what is expected**: {'; '.join(outside)}." if outside else ""
+    header, align = [*data[0]], [LEFT, LEFT, RIGHT, RIGHT, RIGHT, RIGHT]
+    return numbered([header, align, *lines], caption, name, pd.DataFrame(data), below)
+
+
+def _in_words(row) -> str:
+    """A network: what it is, whose images are augmented, and its seed."""
+    loss = f", {names.LOSSES.get(row.loss, row.loss)}" if row.loss else ""
+    images = augmentation_name(row.teacher_augmentation if row.loss else row.augmentation)
+    if row.loss and row.augmentation != names.BASELINE:
+        images += f", own images: {augmentation_name(row.augmentation)}"
+    return f"{network_name(row.network)}{loss} ({images}, seed {row.seed})"
 
 
 def every_run(rows: pd.DataFrame) -> Markdown:
