@@ -6,7 +6,7 @@ import pytest
 from fakes import chapter
 
 from kdlib.report import verdicts
-from kdlib.report.markdown import number
+from kdlib.report.markdown import MISSING, number
 from kdlib.results import claims
 from kdlib.results.frame import frame
 
@@ -40,7 +40,7 @@ def test_each_claim_has_its_verdicts_and_a_link_to_its_effects(judgements):
     assert fourth[3].startswith("[holds]{.verdict .holds}<br>**−") and f"{case.primary.estimate:.3f}"[1:] in fourth[3]
     assert verdicts.EXCLUDED in fourth[3] and "excludes the size that the paper prints" in verdicts.table(judgements)
     assert lines["{ref}`1 <tab-claim-1>`"][3].startswith("[not run]{.verdict .not-run}")
-    assert lines["{ref}`1 <tab-claim-1>`"][4] == "no student"
+    assert lines["{ref}`1 <tab-claim-1>`"][4] == MISSING
 
 
 def test_two_budgets_stand_side_by_side(judgements):

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from kdlib.report.editions import Edition, sizes
-from kdlib.report.markdown import LEFT, RIGHT, SPREAD, Markdown, links_once, number, numbered
+from kdlib.report.markdown import LEFT, MISSING, RIGHT, SPREAD, Markdown, links_once, number, numbered
 from kdlib.report.tables import below_differences, counts, difference
 from kdlib.results import claims, names
 from kdlib.results.claims import NOT_RUN, Finding, Judgement
 
 EXCLUDED = "†"
+SAME = "the same"  # where a verdict hangs on teachers, beside the one before it
 
 
 def table(judgements: Sequence[Judgement], name: str = "tab-verdicts") -> Markdown:
@@ -26,12 +27,12 @@ def table(judgements: Sequence[Judgement], name: str = "tab-verdicts") -> Markdo
         primary = claim.effects[0]
         shown = [verdict_cell(own[case]) if case in own else "" for case in cases]
         if not claim.of_students:
-            shown = [verdict_cell(own["", ""]), *["no student"] * (len(cases) - 1)]
+            shown = [verdict_cell(own["", ""]), *[MISSING] * (len(cases) - 1)]
         lines.append([
             f"{{ref}}`{claim.id} <tab-claim-{claim.id}>`",  # to its effects
             f"{claim.statement} [{claim.source}]({claim.page}.ipynb)<br>*{primary.title}*",
             number(primary.printed(), sign="+"),
-            *shown,
+            *told_once(shown),
             counts(case.primary for case in own.values()),
         ])  # fmt: skip
     sets = names.listing(dict.fromkeys(case.test_set for case in judgements if case.test_set))
@@ -94,6 +95,17 @@ def verdict_cell(case: Judgement) -> str:
         return told  # what is missing stands in the CSV
     parts = f": {'; '.join(case.held)}" if case.verdict == claims.IN_PART else ""
     return f"{told}{parts}<br>{estimate(case.primary)}"
+
+
+def told_once(cells: Sequence[str]) -> list[str]:
+    """Cells, each with a number only if that is not the one before it.
+
+    >>> told_once(["refuted<br>0.1", "refuted<br>0.1", "holds<br>0.2", "–", "–"])
+    ['refuted<br>0.1', 'the same', 'holds<br>0.2', '–', '–']
+    """
+    return [
+        SAME if cell == before and "<br>" in cell else cell for before, cell in zip(["", *cells], cells, strict=False)
+    ]
 
 
 def slug(verdict: str) -> str:
