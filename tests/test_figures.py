@@ -178,6 +178,9 @@ def test_a_gap_stands_at_its_size_in_the_colour_of_what_its_change_does():
     assert named == ["as it is", "epochs 6", "epochs 12", "epochs 30", "the paper's"]
     of_digits = figures.gap_by_change(found.assign(dataset="digits")).figure.axes[0]
     assert "the paper's" not in [label.get_text() for label in of_digits.get_yticklabels()]
+    both = figures.gap_by_change(pd.concat([found, found.assign(network="alexnet")])).figure.axes[0]
+    named = [" ".join(label.get_text().split()) for label in both.get_yticklabels()]
+    assert "LeNet, epochs 6" in named and "AlexNet, epochs 6" in named and "the paper's" not in named
 
 
 @pytest.fixture(scope="module")

@@ -257,6 +257,7 @@ def test_changes_of_the_gap_have_a_line_each_with_what_they_do_and_their_share()
         "low": [np.nan, -0.03, -0.02], "high": [np.nan, -0.012, 0.004], "clear": [False, True, False],
         "one_device": True, "share": [np.nan, 0.84, 0.4], "says": ["", "makes the gap", "open"], "n": 2, "students": 2,
         "digits": 3, "title": "accuracy", "split": "test", "runs": ["s0-00000000", "s1-00000001", "s2-00000002"],
+        "network": "lenet",
     })  # fmt: skip
     text = tables.changes_of_gap(found, "Gaps.", "tab-why").replace(NO_BREAK, " ")
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
@@ -265,3 +266,5 @@ def test_changes_of_the_gap_have_a_line_each_with_what_they_do_and_their_share()
     assert lines[3][3:7] == ["**−0.021** [−0.030 to −0.012]{.seeds}", "84 %", "makes the gap", "2 × 2"]
     assert lines[4][:2] == ["epochs 12, temperature 4", "epochs 12"] and lines[4][5] == "open"
     assert "After a difference" in text and "Without an interval" not in text
+    both = tables.changes_of_gap(pd.concat([found, found.assign(network="alexnet")]), "Gaps.", "tab-why")
+    assert "| LeNet, epochs 12 | as it is |" in both and "| AlexNet, epochs 12 | as it is |" in both

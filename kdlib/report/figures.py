@@ -51,7 +51,7 @@ from kdlib.results.names import (
     CONTROLS,
     LOSSES,
     augmentation_name,
-    change_name,
+    change_titles,
     loss_name,
     network_name,
     test_set_name,
@@ -427,11 +427,12 @@ def gap_by_change(found: pd.DataFrame) -> Picture:
     """The headline's gap under each change of `kdlib.results.gaps`, in points, a panel a question.
 
     Hollow, and as a dashed line, is the gap of what a panel's changes stand beside, in each panel that has such. The
-    first has the paper's, where it prints one.
+    first has the paper's, where it prints one and there is one network.
     """
     if found.empty:
         return words("There is no gap without both mixing teachers and the baseline's.")
-    panels, printed = panels_of(found), gaps.printed_gap(found)
+    panels = panels_of(found.assign(label=change_titles(found["who"], found["network"])))
+    printed = gaps.printed_gap(found) if found["network"].nunique() == 1 else np.nan
     sizes = [len(own) for _, own in panels]
     sizes[0] += bool(np.isfinite(printed))
     figure, axes = canvas(
@@ -447,7 +448,7 @@ def gap_by_change(found: pd.DataFrame) -> Picture:
                 place.axvline(100 * row.gap, color=shade, lw=0.8, ls="--")
             place.plot([100 * row.gap_low, 100 * row.gap_high], [y, y], color=shade, lw=1.3)
             place.plot(100 * row.gap, y, **marker(False, not row.beside, shade))
-        labels = [textwrap.fill(change_name(one), 26) for one in own["who"]]
+        labels = [textwrap.fill(one, 26) for one in own["label"]]
         if size > len(own):
             place.plot(100 * printed, len(own), **PAPER)
             labels.append("the paper's")

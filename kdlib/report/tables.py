@@ -272,13 +272,13 @@ def changes_of_gap(found: pd.DataFrame, caption: str, name: str) -> Markdown | N
         return None
     header = ["Change", "Beside", "Gap", "What it does", "Of the paper's gap", "So it", "n", "Runs"]
     lines, told = [header, [LEFT, LEFT, SPREAD, SPREAD, RIGHT, LEFT, RIGHT, RIGHT]], list(found.itertuples())
-    for row in told:
+    for title, row in zip(names.change_titles(found["who"], found["network"]), told, strict=True):
         gap = number(row.gap, row.digits, "+") + spread(row.gap_low, row.gap_high, row.digits)
         does = difference(row, row.digits) if row.who else MISSING
         share = MISSING if np.isnan(row.share) else f"{number(100 * row.share, 0)} %"
         beside = names.change_name(row.less) if row.who else MISSING
         lines.append([
-            names.change_name(row.who), beside, gap, does, share, row.says or MISSING, counts([row]),
+            title, beside, gap, does, share, row.says or MISSING, counts([row]),
             links_once([row.runs]),
         ])  # fmt: skip
     foot = below_differences(row for row in told if row.who)  # what is not changed has no difference

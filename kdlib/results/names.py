@@ -74,6 +74,17 @@ def test_set_name(dataset: str, split: str) -> str:
     return TEST_SETS.get((dataset, split), f"{dataset}, {split} set")
 
 
+def change_titles(changes: Iterable[str], networks: Iterable[str]) -> list[str]:
+    """The names of changes, each after its network's where there are several.
+
+    >>> change_titles(["", "epochs=12"], ["lenet", "alexnet"])
+    ['LeNet, as it is', 'AlexNet, epochs 12']
+    """
+    pairs = list(zip(changes, networks, strict=True))
+    several = len({network for _, network in pairs}) > 1
+    return [f"{network_name(network)}, {change_name(one)}" if several else change_name(one) for one, network in pairs]
+
+
 def listing(items: Iterable) -> str:
     """Items as a sentence lists them.
 
