@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from kdlib import KdlibError, augment, extensions
+from kdlib.causes import SHORT, SMOOTHING
 from kdlib.data import LOADERS as DATASETS
 from kdlib.distill import MAX_TEMPERATURE, TERMS
 from kdlib.models import ARCHITECTURES, FULL_WIDTH
@@ -454,8 +455,10 @@ def changed(spec: Distilled, change: str) -> Distilled:
 
 
 def why(s: Settings) -> list[Spec]:
-    """Students of each augmentation's teachers, as held-out images favour, and with each of the settings' changes."""
-    return list(dict.fromkeys(spec for change in ("", *s.changes) for spec in changed_students(s, change)))
+    """Students of each augmentation's teachers, as held-out images favour, and with each of the settings' changes; and
+    who stands beside those of short training."""
+    changed_in_turn = (spec for change in ("", *s.changes) for spec in changed_students(s, change))
+    return list(dict.fromkeys([*changed_in_turn, *untaught(s)]))
 
 
 def changed_students(s: Settings, change: str) -> list[Distilled]:
@@ -469,6 +472,19 @@ def changed_students(s: Settings, change: str) -> list[Distilled]:
         for a in s.augmentations
         for own in range(s.students_per_teacher)
     ]
+
+
+def untaught(s: Settings) -> list[Spec]:
+    """Of the recipe and seeds of the students of short training, where there are such: networks without a teacher, on
+    labels as they are and smoothed, and students of a teacher that says nothing and of one that was never trained."""
+    found: list[Spec] = []
+    of_one_teacher = replace(s, seeds=s.seeds[:1], augmentations=((),))
+    for taught in changed_students(of_one_teacher, SHORT) if SHORT in s.changes else ():
+        lone = Supervised(s.dataset, taught.model, taught.width, taught.recipe, seed=taught.seed)
+        smoothed = replace(lone, recipe=replace(lone.recipe, label_smoothing=SMOOTHING))
+        others = (uniform_teacher(s), random_teacher(s, s.seeds[0]))
+        found += [lone, smoothed, *(replace(taught, teacher=of) for of in others)]
+    return found
 
 
 def teachers_and_students(s: Settings) -> list[Spec]:

@@ -175,7 +175,26 @@ def test_why_changes_one_thing_at_a_time_of_the_same_students(profile):
         for one, other in zip(before, after, strict=True):
             assert (one.teacher, one.seed, one.model) == (other.teacher, other.seed, other.model)
             assert runs.key(one) != runs.key(other)
-    assert study.why(s) == [spec for change in ("", *s.changes) for spec in study.changed_students(s, change)]
+    of_changes = [spec for change in ("", *s.changes) for spec in study.changed_students(s, change)]
+    assert study.why(s) == [*of_changes, *study.untaught(s)]
+
+
+def test_beside_short_training_stand_networks_that_differ_in_what_they_learn_from_alone():
+    s = study.settings("why", "paper", seeds=[1, 2])
+    of_baseline = [spec for spec in study.changed_students(s, causes.SHORT) if spec.teacher == study.teacher(s, (), 1)]
+    short = {spec.seed: spec for spec in of_baseline}
+    untaught = study.untaught(s)
+    assert len(untaught) == 4 * s.students_per_teacher == len(set(untaught))
+    for spec in untaught:
+        taught = short[spec.seed]
+        smoothed = dataclasses.replace(taught.recipe, label_smoothing=0.1)
+        assert (spec.model, spec.width, spec.augmentations) == (taught.model, taught.width, taught.augmentations)
+        if isinstance(spec, Distilled):
+            assert dataclasses.replace(spec, teacher=taught.teacher) == taught
+            assert spec.teacher in (study.uniform_teacher(s), study.random_teacher(s, 1))
+        else:
+            assert spec.recipe in (taught.recipe, smoothed)
+    assert study.untaught(study.settings("why", "paper", changes=["epochs=6"])) == []
 
 
 def test_why_starts_from_the_length_that_held_out_images_favour():

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from kdlib import augment, metrics, runs, study
+from kdlib.causes import SHORT
 from kdlib.models import FULL_WIDTH
 from kdlib.report.markdown import Markdown
 from kdlib.results import claims
@@ -50,6 +51,11 @@ def changed_rows(settings: Settings, source: Source | None = None) -> pd.DataFra
     source = source or _made(settings)
     found = [frame(source(study.changed_students(settings, change)), change) for change in ("", *settings.changes)]
     return pd.concat(found, ignore_index=True)
+
+
+def untaught_rows(settings: Settings, source: Source | None = None) -> pd.DataFrame:
+    """Who stands beside the students of short training in the chapter *Why* and learned from no trained teacher."""
+    return frame((source or _made(settings))(study.untaught(settings)), SHORT)
 
 
 def stored_changes(settings: Settings) -> pd.DataFrame:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from kdlib import budgets, runs
+from kdlib.causes import SHORT
 from kdlib.report.figures import LONG, budget_curve, student_learning_curves, taught
 from kdlib.report.markdown import Markdown, number
 from kdlib.report.style import Picture, words
@@ -62,7 +63,6 @@ INSTEAD = {  # of the long training, where it ends otherwise
     "points {interval}.",
     UNDECIDED: "after long training it can't be told: the difference is {gap} points {interval}.",
 }
-SHORT = "epochs=12"  # of the changes of the chapter Why: where trials had the gap at its largest but one
 INSTEAD_OF = "{epochs} epochs in place of {usual}"
 IS = "the difference is {gap} points {within}, a change of {does} {does_within}."
 SHORTER = {  # what that does to the difference, by what the interval of the change says

@@ -53,7 +53,7 @@ LAYOUTS: dict[str, tuple[Measure, ...]] = {
 PLACES = {6: "teacher's", 7: "student's", 8: "both"}  # whose images are augmented, by the paper's table
 LABELS = (
     "contrast", "convention", "edition", "test_set", "budget", "network", "loss", "measure", "teacher_augmentation",
-    "augmentation", "place", "of", "space", "less",
+    "augmentation", "targets", "place", "of", "space", "less",
 )  # fmt: skip
 SHOWN: dict[str, Callable[[str], str]] = {  # labels as the page has them, those of other columns as they are
     "augmentation": augmentation_name,

@@ -1,8 +1,9 @@
-"""The answer of the chapter *Why*, in two sentences: what length does, and what the gap at 12 epochs hangs on.
+"""The answers of the chapter *Why*: what length does to the gap, what the gap at 12 epochs hangs on, and what is left
+of a student's gain without its teacher's knowledge.
 
-What each outcome means was declared before the runs (`kdlib.causes`), and so were the words on length. Those on the
-rest were put together anew, each change with its outcome, when most results were known; the runs decide which outcome
-a change has, and its numbers (`kdlib.results.gaps`).
+What each outcome means was declared before the runs (`kdlib.causes`), and so were the words on length and on the gain.
+Those on what the gap hangs on were put together anew, each change with its outcome, when most results were known; the
+runs decide which outcome a change has, and its numbers (`kdlib.results.gaps`, `kdlib.results.restraint`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,8 +11,10 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from kdlib.report.front import SHORT, points, within
+from kdlib.causes import SHORT
+from kdlib.report.front import points, within
 from kdlib.report.markdown import Markdown
+from kdlib.results import restraint
 from kdlib.results.gaps import CLOSES, MAKES, NOTHING, OPEN
 from kdlib.results.names import listing
 
@@ -33,6 +36,13 @@ SAID = {  # what they do to it, in the order in which it is told
     MAKES: "it grows {where}",
     NOTHING: "it stays, to within half a point, {where}",
     OPEN: "whether it changes {where} can't be told",
+}
+GAIN = "At 12 epochs the student of the baseline's teacher is {gain} points {within} above a network without a teacher."
+LEFT = {  # what is left of that gain, by what is learned beside labels
+    restraint.KEEPS: "it is the same, to within half a point, with {targets}",
+    restraint.LOSES: "it is less with {targets}",
+    restraint.MORE: "it is more with {targets}",
+    restraint.OPEN: "whether it is with {targets} can't be told",
 }
 UNTOLD = "One seed of each network can't tell what a change does from chance: this edition gives no answer."
 NOT_TRAINED = "The students that would answer this have not been trained."
@@ -68,4 +78,26 @@ def of_causes(rows: Mapping[str, tuple]) -> Iterator[str]:
 
 def numbers(row) -> str:
     """What a change does, in points, and the gap that is left."""
-    return f"(by {points(row.estimate)} points, {points(row.low)} to {points(row.high)}, to {points(row.gap)})"
+    return f"(by {between(row)}, to {points(row.gap)})"
+
+
+def gain_left(found: pd.DataFrame) -> Markdown:
+    """What `kdlib.results.restraint` says of the gain, and of what is left of it."""
+    taught, alone = restraint.TARGETS[restraint.TAUGHT], restraint.LESS[restraint.ALONE]
+    rows = list(found.itertuples())
+    gain = next((row for row in rows if (row.targets, row.less) == (taught, alone)), None)
+    if gain is None:
+        return Markdown(NOT_TRAINED)
+    if np.isnan(gain.low):
+        return Markdown(UNTOLD)
+    told = []
+    for outcome, clause in LEFT.items():
+        if targets := [f"{row.targets} ({between(row)})" for row in rows if row.says == outcome]:
+            told.append(clause.format(targets=listing(targets)))
+    first = GAIN.format(gain=points(gain.estimate), within=within(gain.low, gain.high))
+    return Markdown(f"{first} Beside that {'; '.join(told)}." if told else first)
+
+
+def between(row) -> str:
+    """A difference and its interval, in points."""
+    return f"{points(row.estimate)} points, {points(row.low)} to {points(row.high)}"

@@ -29,7 +29,9 @@ def gaps(rows: pd.DataFrame, measure: Measure = ACCURACY) -> pd.DataFrame:
     if rows.empty:
         return pd.DataFrame(columns=columns)
     changes = tuple(dict.fromkeys(rows["budget"]))
-    plots = {(_arm(one, change), BASELINE): one for one in rows["teacher_augmentation"].unique() for change in changes}
+    plots = {
+        (arm_under(one, change), BASELINE): one for one in rows["teacher_augmentation"].unique() for change in changes
+    }
     cells, printed, found = Cells(as_arms(rows), measure, plots=plots), printed_gap(rows), []
     for change in changes:
         reference = reference_of(change, changes)
@@ -50,21 +52,22 @@ def gaps(rows: pd.DataFrame, measure: Measure = ACCURACY) -> pd.DataFrame:
 def as_arms(rows: pd.DataFrame) -> pd.DataFrame:
     """Students under several changes as networks of one kind."""
     names = [
-        _arm(augmentation, change)
+        arm_under(augmentation, change)
         for augmentation, change in zip(rows["teacher_augmentation"], rows["budget"], strict=True)
     ]
     first = rows.iloc[0]
     return rows.assign(teacher_augmentation=names, loss=first["loss"], epochs=first["epochs"], budget="")
 
 
-def _arm(augmentation: str, change: str) -> str:
+def arm_under(augmentation: str, change: str) -> str:
+    """What an augmentation's students under a change are called, as arms."""
     return f"{augmentation} under {change.replace('+', ', ')}" if change else augmentation
 
 
 def gap_under(change: str) -> dict[Arm, float]:
     """The weights of the gap under a change, by arm."""
     weights = dict.fromkeys(MIXED, 1 / len(MIXED)) | {BASELINE: -1.0}
-    return {(_arm(augmentation, change), BASELINE): weight for augmentation, weight in weights.items()}
+    return {(arm_under(augmentation, change), BASELINE): weight for augmentation, weight in weights.items()}
 
 
 def printed_gap(rows: pd.DataFrame) -> float:

@@ -34,6 +34,7 @@ COLUMNS = {  # titles of a table's columns
     "augmentation": "Augmentation",
     "teacher_augmentation": "Teacher's augmentation",
     "epochs": "Epochs",
+    "targets": "Learns from, beside labels",
 }
 
 
