@@ -34,9 +34,10 @@ log = logging.getLogger(__name__)
 def setup(app):
     sys.path.append(str(PROJECT))  # the package need not be installed for the book to be built
     app.connect("config-inited", lambda app, config: config.templates_path.append(str(TEMPLATES)))
+    app.connect("doctree-read", note_links)
     app.connect("html-collect-pages", pages)
     app.connect("html-page-context", share_contents, priority=100)  # before the theme's, which asks for it
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    return {"parallel_read_safe": True, "parallel_write_safe": True, "env_version": 1}  # of what `note_links` keeps
 
 
 def pages(app) -> Iterator[tuple[str, dict, str]]:
@@ -71,14 +72,17 @@ def share_contents(app, page: str, template: str, context: dict, doctree) -> Non
 # `runs` is imported within functions: it takes seconds, for the sake of PyTorch.
 
 
+def note_links(app, doctree: nodes.document) -> None:
+    """Keep the marks of the runs that a page links to: looking them up afterwards would read every page once more."""
+    links = (Path(link["refuri"]).stem for link in doctree.findall(nodes.reference) if "run" in link["classes"])
+    app.env.metadata[app.env.docname]["runs"] = " ".join(dict.fromkeys(links))
+
+
 def linked_runs(env) -> dict:
     """The runs that pages link to, by the ends of their keys."""
     found = {}
     for page in sorted(env.found_docs):
-        for link in env.get_doctree(page).findall(nodes.reference):
-            if "run" not in link["classes"]:
-                continue
-            mark = Path(link["refuri"]).stem
+        for mark in env.metadata[page]["runs"].split():
             if run := found.get(mark) or whole_run(mark):
                 found[mark] = run
             else:
