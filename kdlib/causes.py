@@ -15,14 +15,14 @@ less the gap of its reference. All of this was declared before any changed stude
    a temperature leaves the ratio of the scales as it is. *Knowledge*: if it stays where each image's logits are the
    mean of its class (`class_means`), or another image's of its class (`shuffled`), it does not come from what a teacher
    says of single images.
-4. *Knowledge or restraint*, at 12 epochs as well: what the student of the baseline's teacher gains over a network
-   without a teacher, and what is left of that gain where the teacher says the same of all images of a class, or says of
-   each what it says of another one; where the teacher was never trained, or says nothing, so that all it does is to
-   restrain its student; and where there is no teacher and labels are smoothed. Such a network *keeps* the gain if the
-   interval of its accuracy less the student's lies within half a point of zero, *loses* of it if below, has *more* if
-   above, and is *open* else.
-5. *The released protocol* (momentum 0.99, rate 0.0001, no weight decay, batches of 128, a staircase) as a whole, and
+4. *The released protocol* (momentum 0.99, rate 0.0001, no weight decay, batches of 128, a staircase) as a whole, and
    its effective rate and its decay alone.
+
+Declared when students of class means and of shuffled logits were known, before any network named here was trained:
+
+5. *Knowledge or restraint*, at 12 epochs: what students gain over a network without a teacher, beside what is gained
+   over it without knowledge: by students of a teacher that was never trained and of one that says nothing, which can
+   only restrain them, and by a network without a teacher whose labels are smoothed.
 """
 
 SHORT = "epochs=12"

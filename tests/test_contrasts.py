@@ -126,11 +126,23 @@ def test_what_images_do_is_known_by_the_students_that_have_them():
     np.testing.assert_allclose(*by_block)
 
 
-def test_where_an_arm_has_no_student_with_images_none_are_counted():
-    values = design(ARMS[:2], range(2), shape=(40,))
-    means = {at: value.mean() for at, value in values.items()}
-    mixed = {at: values[at] if at[1][1] else value for at, value in means.items()}
-    pd.testing.assert_frame_equal(contrasts(numbers(mixed), NUMBER), contrasts(numbers(means), NUMBER))
+def test_images_count_of_the_blocks_in_which_each_arm_has_them():
+    values = design(ARMS[:2], range(3), shape=(40,))
+    common = np.random.default_rng(5).normal(size=40)
+    values = {(arm, pair): value + common * (arm == ARMS[1]) for (arm, pair), value in values.items()}
+    apart = [values[ARMS[1], (s, s)] - values[ARMS[0], (s, s)] for s in range(3)]
+
+    def without_images(*seeds):
+        return {at: value.mean() if at[1][1] in seeds and at[0] == ARMS[1] else value for at, value in values.items()}
+
+    found = contrasts(numbers(without_images(2)), NUMBER).iloc[0]
+    of_seeds = np.mean(apart, axis=1).var(ddof=1) / 3
+    variance = of_seeds + np.cov(apart[0], apart[1])[0, 1] / 40
+    half = stats.t.ppf(0.975, 2 * (variance / of_seeds) ** 2) * np.sqrt(variance)
+    assert found["high"] - found["estimate"] == pytest.approx(half)
+    alone = contrasts(numbers(without_images(1, 2)), NUMBER).iloc[0]  # one block tells nothing of what blocks share
+    means = contrasts(numbers({at: value.mean() for at, value in values.items()}), NUMBER).iloc[0]
+    assert alone["high"] == pytest.approx(means["high"])
 
 
 def test_images_that_have_nothing_in_common_take_nothing_away():

@@ -104,7 +104,7 @@ def test_a_page_says_what_it_was_made_with():
     assert "classes alone" not in text
     kept = frame(chapter("students", seeds=(0, 1), options=lambda spec: {"slim": spec.seed == 1}), "long")
     text = editions.about(study.settings("students", "paper"), kept)
-    assert f"Of {(kept['seed'] == 1).sum()} runs the predicted classes alone are kept" in text
+    assert f"Of {(kept['seed'] == 1).sum()} of these the predicted classes alone are kept" in text
     narrow = frame([FakeRun(spec) for spec in study.teachers(study.settings("teachers", "cpu"))])
     text = editions.about(study.settings("teachers", "cpu"), narrow)
     assert "**These are reduced models**: ResNet-18 of width 16" in text

@@ -374,6 +374,7 @@ def test_reliability_is_of_the_students_whose_predictions_are_kept(digits):
     assert len(figures.reliability(digits.teachers, digits.students).figure.axes) == 3
     rest = pd.concat([digits.students.query("loss != 'mean'"), frame(slim, "long")])
     assert len(figures.reliability(digits.teachers, rest).figure.axes) == 2
+    assert len(figures.reliability(digits.teachers, digits.students[:0]).figure.axes) == 1
 
 
 def test_latent_maps_of_the_first_seed_and_their_silhouettes(full, digits):

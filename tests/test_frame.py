@@ -10,6 +10,7 @@ from fakes import FakeRun, chapter
 from kdlib import runs, study
 from kdlib.results.frame import COLUMNS, FrameError, frame, measured
 from kdlib.results.measures import ACCURACY, HUMAN_KL, LOSS
+from kdlib.results.names import CONTROLS
 
 
 def one(spec, **options):
@@ -37,11 +38,14 @@ def test_the_controls_and_what_they_had_for_a_teacher():
     s = settings()
     specs = [study.student(s, "lenet", study.teacher(s, (), 0), "mean"), study.alone(s, "lenet", 5)]
     specs.append(study.student(s, "lenet", study.random_teacher(s, 2), "batchmean"))
+    smoothed = replace(specs[1].recipe, label_smoothing=0.1)
+    specs += [replace(specs[1], recipe=smoothed), study.student(s, "lenet", study.uniform_teacher(s), "mean")]
     rows = frame(map(FakeRun, specs))
-    assert list(rows["teacher_augmentation"]) == ["none", "alone", "random"]
-    assert list(rows["control"]) == [False, True, True]
-    assert list(rows["loss"]) == ["mean", "", "batchmean"]
-    assert list(rows["teacher_seed"]) == [0, 5, 2] and list(rows["seed"]) == [0, 5, 2]
+    assert list(rows["teacher_augmentation"]) == ["none", "alone", "random", "smoothed", "uniform"]
+    assert set(rows["teacher_augmentation"][1:]) == set(CONTROLS)
+    assert list(rows["control"]) == [False, True, True, True, True]
+    assert list(rows["loss"]) == ["mean", "", "batchmean", "", "mean"]
+    assert list(rows["teacher_seed"]) == [0, 5, 2, 5, 0] and list(rows["seed"]) == [0, 5, 2, 5, 0]
 
 
 def test_teachers_are_no_controls_whether_or_not_their_students_are_there():

@@ -7,7 +7,7 @@ from fakes import NUMBER, numbers
 from scipy import stats
 
 from kdlib.report.figures import gap_by_change
-from kdlib.report.tables import changes_of_gap
+from kdlib.report.tables import changes_of_gap, show
 from kdlib.results import gaps as module
 from kdlib.results.gaps import CLOSES, MAKES, NOTHING, OPEN, gaps, says
 
@@ -114,7 +114,34 @@ def test_what_an_interval_says(low, high, said):
 
 
 def test_the_papers_gap_is_of_its_table():
+    assert module.printed_gap("cifar10", "lenet") == pytest.approx((0.633 + 0.621) / 2 - 0.652)
+    assert np.isnan(module.printed_gap("digits", "lenet")) and np.isnan(module.printed_gap("cifar10", "perceptron"))
+
+
+def test_each_network_has_its_own_gap_length_and_share():
     rows = students()[1]
-    assert module.printed_gap(rows) == pytest.approx((0.633 + 0.621) / 2 - 0.652)
-    assert np.isnan(module.printed_gap(rows.assign(dataset="digits")))
-    assert np.isnan(module.printed_gap(rows.assign(network="perceptron")))
+    other = rows.assign(network="alexnet", epochs=rows["epochs"] + 40, mark=rows["mark"] + "a")
+    found = gaps(pd.concat([rows, other]), NUMBER).groupby("network")
+    assert {network: set(of["epochs"]) for network, of in found} == {"lenet": {10}, "alexnet": {50}}
+    for network, of in found:
+        changed = of[of["who"] != ""]
+        np.testing.assert_allclose(changed["share"], changed["estimate"] / module.printed_gap("cifar10", network))
+
+
+def test_what_a_change_does_is_told_of_each_augmentations_students():
+    values, rows = students(teachers=3, own=1, of_teacher=5.0)
+    found = module.by_augmentation(rows, NUMBER)
+    means, beside = values.mean(axis=(2, 3)), {"": 0, "epochs=12": 2}
+    assert len(found) == 3 * len(ARMS)
+    for row in found.itertuples():
+        at, arm = CHANGES.index(row.change), ARMS.index(row.augmentation)
+        assert row.estimate == pytest.approx(means[at, arm] - means[beside[row.beside], arm])
+    cells = values[..., 0].swapaxes(0, 1)  # (arms, changes, blocks): what a teacher does under all changes cancels
+    half = stats.t.ppf(0.975, 18) * np.sqrt(sum(map(left_beside, cells)) / 18 * 2 / 3)
+    np.testing.assert_allclose(found["high"] - found["estimate"], half)
+    table = show(found, "Each.", "tab-x", "augmentation")
+    assert (
+        "| Change | None (baseline) | MixUp | CutMix | n | Runs |" in table
+        and "\n| epochs 12, temperature 4 |" in table
+    )
+    assert module.by_augmentation(rows[:0], NUMBER).empty

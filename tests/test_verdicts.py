@@ -43,6 +43,14 @@ def test_each_claim_has_its_verdicts_and_a_link_to_its_effects(judgements):
     assert lines["{ref}`1 <tab-claim-1>`"][4] == MISSING
 
 
+def test_a_verdict_on_teachers_is_told_once_and_one_on_students_under_each_loss():
+    level = lambda spec: 0.7 if hasattr(spec, "teacher") else 0.9  # noqa: E731
+    made = {name: frame(chapter(name, level, seeds=(0, 1)), "long") for name in ("teachers", "students")}
+    _, lines = rows(verdicts.table(claims.judge(made)))
+    assert lines["{ref}`10 <tab-claim-10>`"][4] == verdicts.SAME and "<br>" in lines["{ref}`10 <tab-claim-10>`"][3]
+    assert all(verdicts.SAME not in line for at, line in lines.items() if at[6:8] in ("2 ", "4 ", "3 "))
+
+
 def test_two_budgets_stand_side_by_side(judgements):
     both = [*judgements, *judged(lambda spec: 0.7, "chosen")]
     header, lines = rows(verdicts.table(both))

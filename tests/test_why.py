@@ -18,14 +18,14 @@ def gaps(**says):
     """Rows of changes and what they do, each with numbers of its own."""
     rows = [("", "", np.nan, 0.0)]
     rows += [(who, does, 0.001 * i, -0.001 * i) for i, (who, does) in enumerate(says.items(), 11)]
-    frame = pd.DataFrame(rows, columns=["who", "says", "estimate", "gap"])
+    frame = pd.DataFrame(rows, columns=["who", "says", "estimate", "gap"]).assign(network="lenet")
     return frame.assign(low=frame["estimate"] - 0.002, high=frame["estimate"] + 0.002)
 
 
 @pytest.mark.parametrize("change, does", list(itertools.product(ASKED, OUTCOMES)))
 def test_each_outcome_is_told_with_its_numbers(change, does):
     said = why.causes_found(gaps(**{change: does}))
-    assert "by +1.1 points" in said and "+0.9 to +1.3" in said and said.endswith(".") and "{" not in said
+    assert "by +1.1 points" in said and "95 % interval +0.9 to +1.3" in said and said.endswith(".") and "{" not in said
     others = {why.causes_found(gaps(**{change: other})) for other in OUTCOMES if other != does}
     assert len(others) == 3 and said not in others
 
@@ -41,8 +41,8 @@ def test_two_sentences_tell_each_change_once_and_by_what_it_does():
     assert "12 epochs change it by +1.1 points (95 % interval +0.9 to +1.3), to −1.1" in first
     closes, stays, untold = second.split("; ")
     scale, weaker = why.WHERE["epochs=12+targets=one_scale"], why.WHERE["epochs=12+reduction=mean"]
-    numbers = "(by +1.2 points, +1.0 to +1.4, to −1.2)", "(by +1.4 points, +1.2 to +1.6, to −1.4)"
-    assert closes == f"it closes {weaker} {numbers[0]} and {scale} {numbers[1]}"
+    of_weaker, of_scale = "(by +1.2 points, 95 % interval +1.0 to +1.4, to −1.2)", "(by +1.4 points, 95 % interval +1.2"
+    assert closes == f"it closes {weaker} {of_weaker} and {scale} {of_scale} to +1.6, to −1.4)"
     assert stays.startswith("it stays, to within half a point, where teachers say the same of all images of a class (")
     assert untold.startswith("whether it changes where nothing is softened, at temperature 1 (by +1.3 points, ")
     assert untold.endswith(", to −1.3) can't be told.")
@@ -52,3 +52,10 @@ def test_without_seeds_or_students_there_is_no_answer():
     one_seed = gaps(**dict.fromkeys(ASKED, OPEN)).assign(low=np.nan, high=np.nan)
     assert why.causes_found(one_seed) == why.UNTOLD
     assert why.causes_found(gaps(**{"epochs=5": OPEN})) == why.causes_found(gaps()) == why.NOT_TRAINED
+
+
+def test_each_network_has_its_own_answer():
+    lenet, alexnet = (gaps(**{"epochs=12": does}) for does in (MAKES, OPEN))
+    both = pd.concat([lenet, alexnet.assign(network="alexnet")])
+    of_lenet, of_alexnet = why.causes_found(both).split("\n\n")
+    assert of_lenet == f"LeNet: {why.causes_found(lenet)}" and of_alexnet == f"AlexNet: {why.causes_found(alexnet)}"

@@ -180,8 +180,8 @@ def about(settings: Settings, rows: pd.DataFrame) -> Markdown:
     made = (run.metrics["provenance"].get("shifted") for run in rows["run"] if "shifted" in run.metrics)
     if shifted := next(made, None):
         text += f" The shifted test set is {shifted}."
-    if slim := sum(run.is_slim for run in rows["run"]):
-        text += f" Of {slim} runs the predicted classes alone are kept: numbers that need more are of the others."
+    if slim := len({run.key for run in rows["run"] if run.is_slim}):
+        text += f" Of {slim} of these the predicted classes alone are kept: numbers that need more are of the others."
     text += reduced(rows)
     if settings.profile == "demo":
         text += " This edition's data are small: it shows the study at work and says nothing of the claims."

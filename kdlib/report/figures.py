@@ -432,7 +432,8 @@ def gap_by_change(found: pd.DataFrame) -> Picture:
     if found.empty:
         return words("There is no gap without both mixing teachers and the baseline's.")
     panels = panels_of(found.assign(label=change_titles(found["who"], found["network"])))
-    printed = gaps.printed_gap(found) if found["network"].nunique() == 1 else np.nan
+    one = found["network"].nunique() == 1
+    printed = gaps.printed_gap(found["dataset"].iloc[0], found["network"].iloc[0]) if one else np.nan
     sizes = [len(own) for _, own in panels]
     sizes[0] += bool(np.isfinite(printed))
     figure, axes = canvas(
@@ -769,7 +770,7 @@ MIN_IMAGES = 10  # of a bin, to be drawn
 @styled
 def reliability(teachers: pd.DataFrame, students: pd.DataFrame) -> Picture:
     """Figure 5: accuracy against confidence of teachers and of each kind of student, over all seeds that have it."""
-    students = students[[not run.is_slim for run in students["run"]]]
+    students = students[students["run"].map(lambda run: not run.is_slim).astype(bool)]
     panels = [("teacher", teaching(teachers)), *kinds(taught(students))]
     figure, axes = tiles(len(panels), 3, 2.3, 0.5)
     for place, (title, rows) in zip(axes, panels, strict=True):

@@ -29,6 +29,7 @@ from kdlib.report.markdown import (
     number,
     numbered,
     pipes,
+    run_links,
 )  # fmt: skip
 from kdlib.results import measures, names
 from kdlib.results.measures import Measure
@@ -52,11 +53,12 @@ LAYOUTS: dict[str, tuple[Measure, ...]] = {
 }
 PLACES = {6: "teacher's", 7: "student's", 8: "both"}  # whose images are augmented, by the paper's table
 LABELS = (
-    "contrast", "convention", "edition", "test_set", "budget", "network", "loss", "measure", "teacher_augmentation",
-    "augmentation", "targets", "place", "of", "space", "less",
+    "contrast", "change", "convention", "edition", "test_set", "budget", "network", "loss", "measure",
+    "teacher_augmentation", "augmentation", "place", "of", "space", "less",
 )  # fmt: skip
 SHOWN: dict[str, Callable[[str], str]] = {  # labels as the page has them, those of other columns as they are
     "augmentation": augmentation_name,
+    "change": names.change_name,
     "less": lambda less: f"less {augmentation_name(less)}",
     "network": network_name,
     "loss": lambda loss: names.LOSSES.get(loss, loss),  # a network without a teacher has none
@@ -237,7 +239,7 @@ def counts(found: Iterable) -> str:
 
 
 def _count(found) -> str:
-    students = getattr(found, "students", 0) or len(getattr(found, "seeds", ())) // found.n
+    students = getattr(found, "students", 0) or -(-len(getattr(found, "seeds", ())) // found.n)
     return f"{found.n}{NO_BREAK}×{NO_BREAK}{students}" if students > 1 else f"{found.n}"
 
 
@@ -386,7 +388,7 @@ def sanity(rows: pd.DataFrame, caption: str, name: str) -> Markdown | None:
         lines.append([*line.values(), links_once([" ".join(own["mark"])])])
         data.append(line | {"Inside": inside, "Runs": " ".join(own["mark"])})
         outside += [
-            f"{_in_words(row)} with {accuracy:.4f}, expected {expected.told()}"
+            f"{_in_words(row)} with {accuracy:.4f}, expected {expected.told()} ({run_links(row.mark)})"
             for row, accuracy, out in zip(own.itertuples(), found, missed, strict=True) if out
         ]  # fmt: skip
     if not lines:
@@ -397,12 +399,12 @@ def sanity(rows: pd.DataFrame, caption: str, name: str) -> Markdown | None:
 
 
 def _in_words(row) -> str:
-    """A network: what it is, whose images are augmented, and its seed."""
+    """A network: what it is, and whose images are augmented."""
     loss = f", {names.LOSSES.get(row.loss, row.loss)}" if row.loss else ""
     images = augmentation_name(row.teacher_augmentation if row.loss else row.augmentation)
     if row.loss and row.augmentation != names.BASELINE:
         images += f", own images: {augmentation_name(row.augmentation)}"
-    return f"{network_name(row.network)}{loss} ({images}, seed {row.seed})"
+    return f"{network_name(row.network)}{loss} ({images})"
 
 
 def every_run(rows: pd.DataFrame) -> Markdown:

@@ -32,7 +32,7 @@ def table(judgements: Sequence[Judgement], name: str = "tab-verdicts") -> Markdo
             f"{{ref}}`{claim.id} <tab-claim-{claim.id}>`",  # to its effects
             f"{claim.statement} [{claim.source}]({claim.page}.ipynb)<br>*{primary.title}*",
             number(primary.printed(), sign="+"),
-            *told_once(shown),
+            *(shown if primary.of_students else told_once(shown)),
             counts(case.primary for case in own.values()),
         ])  # fmt: skip
     sets = names.listing(dict.fromkeys(case.test_set for case in judgements if case.test_set))

@@ -1,22 +1,19 @@
-"""The answers of the chapter *Why*: what length does to the gap, what the gap at 12 epochs hangs on, and what is left
-of a student's gain without its teacher's knowledge.
+"""The answer of the chapter *Why*, in two sentences: what length does, and what the gap at 12 epochs hangs on.
 
-What each outcome means was declared before the runs (`kdlib.causes`), and so were the words on length and on the gain.
-Those on what the gap hangs on were put together anew, each change with its outcome, when most results were known; the
-runs decide which outcome a change has, and its numbers (`kdlib.results.gaps`, `kdlib.results.restraint`).
+What each outcome means was declared before the runs (`kdlib.causes`), and so were the words on length. Those on the
+rest were put together anew, each change with its outcome, when most results were known; the runs decide which outcome
+a change has, and its numbers (`kdlib.results.gaps`).
 """
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
 import pandas as pd
 
 from kdlib.causes import SHORT
 from kdlib.report.front import points, within
 from kdlib.report.markdown import Markdown
-from kdlib.results import restraint
 from kdlib.results.gaps import CLOSES, MAKES, NOTHING, OPEN
-from kdlib.results.names import listing
+from kdlib.results.names import listing, network_name
 
 LENGTH = {  # what short training does, by what the interval says of it
     MAKES: "Short training makes the gap: 12 epochs change it by {does} points {within}, to {gap}, so that students of "
@@ -37,25 +34,23 @@ SAID = {  # what they do to it, in the order in which it is told
     NOTHING: "it stays, to within half a point, {where}",
     OPEN: "whether it changes {where} can't be told",
 }
-GAIN = "At 12 epochs the student of the baseline's teacher is {gain} points {within} above a network without a teacher."
-LEFT = {  # what is left of that gain, by what is learned beside labels
-    restraint.KEEPS: "it is the same, to within half a point, with {targets}",
-    restraint.LOSES: "it is less with {targets}",
-    restraint.MORE: "it is more with {targets}",
-    restraint.OPEN: "whether it is with {targets} can't be told",
-}
 UNTOLD = "One seed of each network can't tell what a change does from chance: this edition gives no answer."
 NOT_TRAINED = "The students that would answer this have not been trained."
 
 
 def causes_found(found: pd.DataFrame) -> Markdown:
-    """What the changes say, of those that were trained."""
-    rows = {row.who: row for row in found.itertuples() if row.who in (SHORT, *WHERE)}
-    if not rows:
+    """What the changes say, of those that were trained, network by network."""
+    asked = found[found["who"].isin([SHORT, *WHERE])]
+    if asked.empty:
         return Markdown(NOT_TRAINED)
-    if all(np.isnan(row.low) for row in rows.values()):
+    if asked["low"].isna().all():
         return Markdown(UNTOLD)
-    return Markdown(" ".join([*of_length(rows), *of_causes(rows)]))
+    told = []
+    for network, rows in asked.groupby("network", sort=False):
+        by_change = {row.who: row for row in rows.itertuples()}
+        before = f"{network_name(network)}: " if asked["network"].nunique() > 1 else ""
+        told.append(before + " ".join([*of_length(by_change), *of_causes(by_change)]))
+    return Markdown("\n\n".join(told))
 
 
 def of_length(rows: Mapping[str, tuple]) -> Iterator[str]:
@@ -78,26 +73,5 @@ def of_causes(rows: Mapping[str, tuple]) -> Iterator[str]:
 
 def numbers(row) -> str:
     """What a change does, in points, and the gap that is left."""
-    return f"(by {between(row)}, to {points(row.gap)})"
-
-
-def gain_left(found: pd.DataFrame) -> Markdown:
-    """What `kdlib.results.restraint` says of the gain, and of what is left of it."""
-    taught, alone = restraint.TARGETS[restraint.TAUGHT], restraint.LESS[restraint.ALONE]
-    rows = list(found.itertuples())
-    gain = next((row for row in rows if (row.targets, row.less) == (taught, alone)), None)
-    if gain is None:
-        return Markdown(NOT_TRAINED)
-    if np.isnan(gain.low):
-        return Markdown(UNTOLD)
-    told = []
-    for outcome, clause in LEFT.items():
-        if targets := [f"{row.targets} ({between(row)})" for row in rows if row.says == outcome]:
-            told.append(clause.format(targets=listing(targets)))
-    first = GAIN.format(gain=points(gain.estimate), within=within(gain.low, gain.high))
-    return Markdown(f"{first} Beside that {'; '.join(told)}." if told else first)
-
-
-def between(row) -> str:
-    """A difference and its interval, in points."""
-    return f"{points(row.estimate)} points, {points(row.low)} to {points(row.high)}"
+    low, high = points(row.low), points(row.high)
+    return f"(by {points(row.estimate)} points, 95 % interval {low} to {high}, to {points(row.gap)})"

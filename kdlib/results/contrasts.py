@@ -10,10 +10,11 @@ A contrast of weights w (sum 0) has the variance
                               no comparison of blocks shows what these do to an augmentation
 
 and Student's t interval at 95 %. The images' share is the mean covariance, over pairs of blocks, of the contrast image
-by image, over N; that of recurring seeds is (MS of augmentation by recurring seed - MS of all three) sum(w^2) / (S R),
-R seeds. Neither counts where it is negative; the first, from thousands of images, is as good as known (Satterthwaite's
-degrees of freedom of the sum). With one block there is no interval: images alone cover another training
-in three of four cases. Contrasts between kinds pair the blocks: S - 1 degrees of freedom.
+by image, over N, of the blocks in which each arm has such numbers; that of recurring seeds is (MS of augmentation by
+recurring seed - MS of all three) sum(w^2) / (S R), R seeds. Neither counts where it is negative; the first, from
+thousands of images, is as good as known (Satterthwaite's degrees of freedom of the sum). With one block there is no
+interval: images alone cover another training in three of four cases. Contrasts between kinds pair the blocks: S - 1
+degrees of freedom.
 
 MS_rest is pooled over all augmentations of the frame that are of the contrast's families and have its seeds, so that it
 depends on the data and on no page: families are whose images are augmented (teacher's, student's, both alike), and
@@ -282,8 +283,9 @@ class Design:
         of_seeds, of_images = of_blocks + of_recurring_seeds(crossed) * (w_crossed**2).sum(), 0.0
         if self.cells.images is not None:
             by_image = self.means(self.cells.images, self.compared)  # (compared, S, N)
-            if not np.isnan(by_image).any():
-                of_images = of_same_images(np.tensordot(weights, by_image, 1))
+            known = ~np.isnan(by_image).any(axis=(0, 2))
+            if known.sum() > 1:
+                of_images = of_same_images(np.tensordot(weights, by_image[:, known], 1))
         variance = of_seeds + of_images
         return estimate, variance, dof * (variance / of_seeds) ** 2 if of_seeds else np.inf
 

@@ -55,7 +55,7 @@ def _teaching(spec) -> str:
     """What stands in a student's column of its teacher's augmentation."""
     of = getattr(spec, "teacher", None)
     if of is None:
-        return "alone"
+        return "smoothed" if spec.recipe.label_smoothing else "alone"
     if of.recipe.epochs:
         return augment.label(of.augmentations)
     return "uniform" if of.model == "uniform" else "random"

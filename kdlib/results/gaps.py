@@ -4,6 +4,8 @@ Students under all changes make one split-plot design (`contrasts`): a plot is a
 change, a block a teacher's seed.
 """
 
+import itertools
+
 import numpy as np
 import pandas as pd
 
@@ -29,10 +31,7 @@ def gaps(rows: pd.DataFrame, measure: Measure = ACCURACY) -> pd.DataFrame:
     if rows.empty:
         return pd.DataFrame(columns=columns)
     changes = tuple(dict.fromkeys(rows["budget"]))
-    plots = {
-        (arm_under(one, change), BASELINE): one for one in rows["teacher_augmentation"].unique() for change in changes
-    }
-    cells, printed, found = Cells(as_arms(rows), measure, plots=plots), printed_gap(rows), []
+    cells, found = cells_of(rows, measure), []
     for change in changes:
         reference = reference_of(change, changes)
         own, beside = gap_under(change), gap_under(reference)
@@ -44,19 +43,43 @@ def gaps(rows: pd.DataFrame, measure: Measure = ACCURACY) -> pd.DataFrame:
             (gap,) = cells.row({(kind, arm): weight for arm, weight in own.items()}, {})
             (row,) = cells.row({(kind, arm): weight for arm, weight in does.items()}, names)
             row |= {"gap": gap["estimate"], "gap_low": gap["low"], "gap_high": gap["high"]}
+            printed = printed_gap(kind.dataset, kind.network)
             row |= {"share": row["estimate"] / printed, "says": says(row["low"], row["high"], measure.nil)}
             found.append(row if change else row | OF_UNCHANGED)
     return pd.DataFrame(found, columns=columns)
 
 
+def by_augmentation(rows: pd.DataFrame, measure: Measure = ACCURACY) -> pd.DataFrame:
+    """What each change does to the students of each augmentation's teachers: a row of both, with the columns of
+    `contrasts`, `change` and `beside` for `who` and `less`. `rows` as in `gaps`."""
+    found = []
+    if len(rows):
+        changes, cells = tuple(dict.fromkeys(rows["budget"])), cells_of(rows, measure)
+        for change, augmentation in itertools.product(filter(None, changes), rows["teacher_augmentation"].unique()):
+            reference = reference_of(change, changes)
+            arm, beside = ((arm_under(augmentation, one), BASELINE) for one in (change, reference))
+            names = {"who": change, "less": reference, "teacher_augmentation": "", "augmentation": augmentation}
+            for kind, arms in cells.arms.items():
+                if arm in arms and beside in arms:
+                    found += cells.row({(kind, arm): 1.0, (kind, beside): -1.0}, names)
+    return pd.DataFrame(found, columns=list(COLUMNS)).rename(columns={"who": "change", "less": "beside"})
+
+
+def cells_of(rows: pd.DataFrame, measure: Measure) -> Cells:
+    """Students under several changes as one split-plot design."""
+    arms = as_arms(rows)
+    names = zip(arms["teacher_augmentation"], arms["augmentation"], strict=True)
+    return Cells(arms, measure, plots=dict(zip(names, rows["teacher_augmentation"], strict=True)))
+
+
 def as_arms(rows: pd.DataFrame) -> pd.DataFrame:
-    """Students under several changes as networks of one kind."""
+    """Students of a network under several changes as networks of one kind, that of the unchanged."""
     names = [
         arm_under(augmentation, change)
         for augmentation, change in zip(rows["teacher_augmentation"], rows["budget"], strict=True)
     ]
-    first = rows.iloc[0]
-    return rows.assign(teacher_augmentation=names, loss=first["loss"], epochs=first["epochs"], budget="")
+    unchanged = rows.groupby("network")[["loss", "epochs"]].transform("first")
+    return rows.assign(teacher_augmentation=names, budget="", **unchanged)
 
 
 def arm_under(augmentation: str, change: str) -> str:
@@ -70,12 +93,12 @@ def gap_under(change: str) -> dict[Arm, float]:
     return {(arm_under(augmentation, change), BASELINE): weight for augmentation, weight in weights.items()}
 
 
-def printed_gap(rows: pd.DataFrame) -> float:
+def printed_gap(dataset: str, network: str) -> float:
     """The gap of accuracy in the paper's Table 1, of students of the same architecture; NaN where it prints none."""
-    if rows["dataset"].iloc[0] != "cifar10":
+    if dataset != "cifar10":
         return np.nan
     try:
-        return mean_difference(Column(ACCURACY, rows["network"].iloc[0], 1), "below", MIXED).printed()
+        return mean_difference(Column(ACCURACY, network, 1), "below", MIXED).printed()
     except paper.PaperError:
         return np.nan
 

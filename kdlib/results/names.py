@@ -14,7 +14,12 @@ AUGMENTATIONS = {
     "mixup": "MixUp",
     "cutmix": "CutMix",
 }
-CONTROLS = {"alone": "no teacher", "random": "random teacher", "uniform": "uniform teacher"}
+CONTROLS = {
+    "alone": "no teacher",
+    "smoothed": "no teacher, labels smoothed",
+    "random": "random teacher",
+    "uniform": "uniform teacher",
+}
 NETWORKS = {"resnet18": "ResNet-18", "lenet": "LeNet", "alexnet": "AlexNet"}
 LOSSES = {"batchmean": "formula", "mean": "released code"}  # the forms of the distillation loss
 TEST_SETS = {  # ours, by data set and split
@@ -34,7 +39,6 @@ COLUMNS = {  # titles of a table's columns
     "augmentation": "Augmentation",
     "teacher_augmentation": "Teacher's augmentation",
     "epochs": "Epochs",
-    "targets": "Learns from, beside labels",
 }
 
 

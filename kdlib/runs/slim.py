@@ -31,7 +31,7 @@ def slim(name: str) -> Run:
     if not isinstance(run.spec, Distilled) or run.spec.held_out:
         raise RunError(f"{name} is no student that was judged on the test set: of others all is kept")
     try:
-        with locked(run.store, name):  # of its files none has been read yet: another process may have slimmed it
+        with locked(run.store, name):  # of what changes nothing has been read yet: another process may have slimmed it
             run.check()
             if not run.is_slim:
                 keep_classes(run)
