@@ -8,7 +8,7 @@ import pytest
 from fakes import FakeRun, chapter
 
 from kdlib import runs, study
-from kdlib.results.frame import COLUMNS, FrameError, frame, measured
+from kdlib.results.frame import COLUMNS, FrameError, frame, measured, of_first_budget
 from kdlib.results.measures import ACCURACY, HUMAN_KL, LOSS
 from kdlib.results.names import CONTROLS
 
@@ -81,3 +81,14 @@ def test_two_columns_of_one_name_are_refused():
         measured(rows, [ACCURACY, ACCURACY])
     with pytest.raises(FrameError):
         measured(measured(rows, [LOSS]), [LOSS])
+
+
+def test_the_first_budget_of_each_network_is_shown_as_one():
+    s = settings(students=["lenet", "alexnet"])
+    long = frame(map(FakeRun, study.long_students(s)), "long")
+    chosen = long[long["network"] == "lenet"].assign(budget="chosen")
+    found = of_first_budget(pd.concat([chosen, long]))
+    assert set(found["budget"]) == {"first"}
+    pd.testing.assert_frame_equal(found[found["network"] == "lenet"], chosen.assign(budget="first"))
+    alexnet = long[long["network"] == "alexnet"]
+    pd.testing.assert_frame_equal(found[found["network"] == "alexnet"], alexnet.assign(budget="first"))

@@ -168,9 +168,7 @@ def learning(settings: Settings, students: pd.DataFrame) -> Picture:
     """Learning curves of the longest trials, which have images held out; where no length was tried, of the students."""
     found = taught(trials(settings))
     longest = found[found["epochs"] == found.groupby(["network", "loss"])["epochs"].transform("max")]
-    tried = pd.MultiIndex.from_frame(longest[["network", "loss"]])
-    rest = students[~pd.MultiIndex.from_frame(students[["network", "loss"]]).isin(tried)]
-    return student_learning_curves(pd.concat([longest, rest], ignore_index=True) if len(longest) else students)
+    return student_learning_curves(longest if len(longest) else students)
 
 
 def trials(settings: Settings) -> pd.DataFrame:

@@ -61,6 +61,12 @@ def _teaching(spec) -> str:
     return "uniform" if of.model == "uniform" else "random"
 
 
+def of_first_budget(rows: pd.DataFrame) -> pd.DataFrame:
+    """Each network's rows of the first budget that it has, the chosen length or the long one, as of one budget."""
+    first = rows["budget"] == rows.groupby("network")["budget"].transform("first")
+    return rows[first].assign(budget="first")
+
+
 def measured(rows: pd.DataFrame, measures: Sequence[Measure], split: str | None = None) -> pd.DataFrame:
     """The same rows with a column a measure, called by its name; NaN where a run has no such number."""
     names = [measure.name for measure in measures]
