@@ -63,6 +63,7 @@ SHOWN: dict[str, Callable[[str], str]] = {  # labels as the page has them, those
     "network": network_name,
     "loss": lambda loss: names.LOSSES.get(loss, loss),  # a network without a teacher has none
 }
+OF_EACH = "*n*: teachers' seeds × students of each."
 FEW = 3  # seeds that are all shown
 
 
@@ -206,6 +207,8 @@ def _below_levels(rows: Sequence) -> str:
     told = []
     if most > 1:
         told.append(f"After a mean: its seeds{', or the range of more than three' if most > FEW else ''}.")
+    if any(len(row.seeds) > row.n for row in rows):
+        told.append(OF_EACH)
     if other := _of_other_data(rows):
         ours, theirs = (listing(dict.fromkeys(sets)) for sets in zip(*other, strict=True))
         told.append(f"Ours are of {ours}, the paper's of {theirs}: other data, so no difference is formed.")
@@ -228,7 +231,7 @@ def below_differences(found: Iterable) -> str:
     if not all(one.one_device for one in found):
         told.append("[Grey]{.grey}: between networks from different kinds of machine.")
     if any(getattr(one, "students", 0) > 1 for one in found):
-        told.append("*n*: teachers' seeds × students of each.")
+        told.append(OF_EACH)
     return " ".join(told)
 
 
