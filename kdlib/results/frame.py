@@ -2,8 +2,8 @@
 
 A network trained on labels alone, a teacher or not, has `teacher_augmentation` "alone", or "smoothed" if its labels
 are; a student's is the augmentation of its teacher's images, or "random" or "uniform" where the teacher was never
-trained. `augmentation` is that of the network's own images. `control` marks networks beside which students are held: those that learned from no
-trained teacher and are not teachers themselves.
+trained. `augmentation` is that of the network's own images. `control` marks networks beside which students are held:
+those that learned from no trained teacher and are not teachers themselves.
 """
 
 from collections.abc import Iterable, Sequence
