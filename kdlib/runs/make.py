@@ -296,7 +296,7 @@ def on_training_images(model: models.Classifier, train: TrainingSet) -> np.ndarr
     return half(logits)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=2)  # of one that says nothing, too: their students take turns
 def untrained_logits(spec: Supervised, device: str) -> np.ndarray:
     """Logits (N, K) of a random network on the training images, as its students read them: float32 of float16.
 
