@@ -334,6 +334,11 @@ def test_the_marks_are_of_the_compared_alone():
     )
 
 
+def test_of_no_runs_there_is_no_contrast():
+    assert contrasts(frame([]), ACCURACY).empty and weighted(frame([]), ACCURACY, MIXED).empty
+    assert list(contrasts(frame([]), ACCURACY).columns) == list(module.COLUMNS)
+
+
 def test_what_has_no_meaning_is_refused():
     rows = numbers(design(ARMS, (0, 1)))
     with pytest.raises(ContrastError, match="of is 'loss'"):

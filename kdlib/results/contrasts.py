@@ -134,8 +134,8 @@ class Cells:
         self.values = self.rows["value"].to_numpy()
         self.arms: dict[Kind, dict[Arm, dict[tuple[int, int], int]]] = {}
         alike = ["dataset", "network", "width", "loss", "budget", "epochs"]
-        controls = self.rows[self.rows["control"]]
-        networks = self.rows[~self.rows["control"]]
+        control = self.rows["control"].astype(bool)  # of no rows it has another type
+        controls, networks = self.rows[control], self.rows[~control]
         for labels, group in networks.groupby(alike, sort=False):
             kind = Kind(*labels)
             self.arms[kind] = self._by_arm(group) | (self._controls(controls, kind) if kind.loss else {})
