@@ -5,13 +5,14 @@ rest were put together anew, each change with its outcome, when most results wer
 a change has, and its numbers (`kdlib.results.gaps`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import pandas as pd
 
 from kdlib.causes import SHORT
 from kdlib.report.front import points, within
 from kdlib.report.markdown import Markdown
+from kdlib.results.claims import MIXED
 from kdlib.results.gaps import CLOSES, MAKES, NOTHING, OPEN
 from kdlib.results.names import listing, network_name
 
@@ -28,8 +29,10 @@ WHERE = {  # the changes that are asked of the gap at 12 epochs
     "epochs=12+targets=one_scale": "where all teachers' logits have one scale",
     "epochs=12+targets=class_means": "where teachers say the same of all images of a class",
 }
+GAIN = "closes by a gain"  # of MixUp's students or CutMix's, and not by what the baseline's lose
 SAID = {  # what they do to it, in the order in which it is told
-    CLOSES: "it closes {where}",
+    GAIN: "it closes, as students of mixing teachers gain, {where}",
+    CLOSES: "it closes, without a clear gain of mixing teachers' students, {where}",
     MAKES: "it grows {where}",
     NOTHING: "it stays, to within half a point, {where}",
     OPEN: "whether it changes {where} can't be told",
@@ -38,8 +41,10 @@ UNTOLD = "One seed of each network can't tell what a change does from chance: th
 NOT_TRAINED = "The students that would answer this have not been trained."
 
 
-def causes_found(found: pd.DataFrame) -> Markdown:
-    """What the changes say, of those that were trained, network by network."""
+def causes_found(found: pd.DataFrame, each: pd.DataFrame) -> Markdown:
+    """What the changes say, of those that were trained, network by network; `found` and `each` are what `gaps` and
+    `by_augmentation` give."""
+    gained = each[each["augmentation"].isin(MIXED) & (each["low"] > 0)]
     asked = found[found["who"].isin([SHORT, *WHERE])]
     if asked.empty:
         return Markdown(NOT_TRAINED)
@@ -48,8 +53,9 @@ def causes_found(found: pd.DataFrame) -> Markdown:
     told = []
     for network, rows in asked.groupby("network", sort=False):
         by_change = {row.who: row for row in rows.itertuples()}
+        gains = set(gained["change"][gained["network"] == network])
         before = f"{network_name(network)}: " if asked["network"].nunique() > 1 else ""
-        told.append(before + " ".join([*of_length(by_change), *of_causes(by_change)]))
+        told.append(before + " ".join([*of_length(by_change), *of_causes(by_change, gains)]))
     return Markdown("\n\n".join(told))
 
 
@@ -59,13 +65,13 @@ def of_length(rows: Mapping[str, tuple]) -> Iterator[str]:
         yield LENGTH[row.says].format(does=does, within=within(row.low, row.high), gap=gap)
 
 
-def of_causes(rows: Mapping[str, tuple]) -> Iterator[str]:
-    """One sentence on all of `WHERE`, by what they do."""
+def of_causes(rows: Mapping[str, tuple], gains: Collection[str]) -> Iterator[str]:
+    """One sentence on all of `WHERE`, by what they do; under those of `gains` students of a mixing teacher gain."""
+    done = {one: rows[one].says for one in WHERE if one in rows}
+    done |= {one: GAIN for one, says in done.items() if says == CLOSES and one in gains}
     told = []
     for outcome, clause in SAID.items():
-        if where := [
-            f"{WHERE[one]} {numbers(rows[one])}" for one in WHERE if one in rows and rows[one].says == outcome
-        ]:
+        if where := [f"{WHERE[one]} {numbers(rows[one])}" for one, says in done.items() if says == outcome]:
             told.append(clause.format(where=listing(where)))
     if told:
         yield f"At 12 epochs {'; '.join(told)}."
