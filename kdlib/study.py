@@ -477,9 +477,11 @@ def changed_students(s: Settings, change: str) -> list[Distilled]:
 def untaught(s: Settings) -> list[Spec]:
     """Of the recipe and seeds of the students of short training, where there are such: networks without a teacher, on
     labels as they are and smoothed, and students of a teacher that says nothing and of one that was never trained."""
+    if SHORT not in s.changes:
+        return []
     found: list[Spec] = []
     of_one_teacher = replace(s, seeds=s.seeds[:1], augmentations=((),))
-    for taught in changed_students(of_one_teacher, SHORT) if SHORT in s.changes else ():
+    for taught in changed_students(of_one_teacher, SHORT):
         lone = Supervised(s.dataset, taught.model, taught.width, taught.recipe, seed=taught.seed)
         smoothed = replace(lone, recipe=replace(lone.recipe, label_smoothing=SMOOTHING))
         others = (uniform_teacher(s), random_teacher(s, s.seeds[0]))

@@ -66,10 +66,8 @@ def test_each_network_has_its_own_answer():
     lenet, alexnet = (gaps(**{"epochs=12": does}) for does in (MAKES, OPEN))
     both = pd.concat([lenet, alexnet.assign(network="alexnet")])
     of_lenet, of_alexnet = why.causes_found(both, each()).split("\n\n")
-    assert (
-        of_lenet == f"LeNet: {why.causes_found(lenet, each())}"
-        and of_alexnet == f"AlexNet: {why.causes_found(alexnet, each())}"
-    )
+    assert of_lenet == f"LeNet: {why.causes_found(lenet, each())}"
+    assert of_alexnet == f"AlexNet: {why.causes_found(alexnet, each())}"
 
 
 @pytest.mark.parametrize("arm, gains", [("mixup", True), ("cutmix", True), ("none", False)])

@@ -5,6 +5,7 @@ What is judged and how stands in `kdlib.results.claims`; here it is shown.
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import pandas as pd
 
@@ -103,9 +104,7 @@ def told_once(cells: Sequence[str]) -> list[str]:
     >>> told_once(["refuted<br>0.1", "refuted<br>0.1", "holds<br>0.2", "–", "–"])
     ['refuted<br>0.1', 'the same', 'holds<br>0.2', '–', '–']
     """
-    return [
-        SAME if cell == before and "<br>" in cell else cell for before, cell in zip(["", *cells], cells, strict=False)
-    ]
+    return [SAME if cell == before and "<br>" in cell else cell for before, cell in pairwise(["", *cells])]
 
 
 def slug(verdict: str) -> str:

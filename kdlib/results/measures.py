@@ -72,12 +72,17 @@ def image_mean(name: str, title: str, per_image: Callable[[Run, str], np.ndarray
     """A measure that is no more than the mean of what it is image by image."""
 
     def of(run: Run, split: str) -> float | None:
-        return float(per_image(run, split).mean()) if f"{split}_logits" in run.predictions else None
+        return float(per_image(run, split).mean()) if has_logits(run, split) else None
 
     return Measure(name, title, of, per_image, **options)
 
 
 # ---------------------------------------------------------------- what a run's files hold
+
+
+def has_logits(run: Run, split: str = "test") -> bool:
+    """Whether a run has kept its predictions of a test set: a slim one has not, and some data have no second set."""
+    return f"{split}_logits" in run.predictions
 
 
 def probabilities(run: Run, split: str = "test") -> np.ndarray:
@@ -126,7 +131,7 @@ def _on_probs(value: Callable[[np.ndarray, np.ndarray], float]) -> Callable[[Run
     """`value` of the probabilities (N, K) and labels (N,) of a test set."""
 
     def of(run: Run, split: str) -> float | None:
-        return value(probabilities(run, split), labels(run, split)) if f"{split}_logits" in run.predictions else None
+        return value(probabilities(run, split), labels(run, split)) if has_logits(run, split) else None
 
     return of
 
@@ -137,7 +142,7 @@ def _with_people(value: Callable[[Run], float]) -> Callable[[Run, str], float | 
 
 def _of_classes(value: Callable[[Run], float]) -> Callable[[Run, str], float | None]:
     """`value` of a run's predictions, class by class, where people were asked."""
-    return _with_people(lambda run: value(run) if "test_logits" in run.predictions else None)
+    return _with_people(lambda run: value(run) if has_logits(run) else None)
 
 
 def _weighted(score: str) -> Callable[[Run, str], float | None]:
@@ -148,7 +153,7 @@ def _scaled(field: str) -> Callable[[Run, str], float | None]:
     """A field of `metrics.temperature_scaling`, whose fit serves them all."""
 
     def of(run: Run, split: str) -> float | None:
-        if f"{split}_logits" not in run.predictions:
+        if not has_logits(run, split):
             return None
         fit = functools.partial(metrics.temperature_scaling, run.predictions[f"{split}_logits"], labels(run, split))
         return getattr(once(run, ("temperature scaling", split), fit), field)
