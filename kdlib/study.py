@@ -208,6 +208,11 @@ class Settings:
             return None
         return replace(self.recipe(model, epochs), peak_lr=own["peak_lr"], clip_norm=own["clip_norm"])
 
+    def own_seeds(self, model: str, reduction: str) -> range:
+        """The seeds of a teacher's students of the chosen length: more where the profile has more for a loss."""
+        more = self.networks[model].get("chosen", {}).get("students", {})
+        return range(more.get(reduction, self.students_per_teacher))
+
     def width(self, model: str) -> int:
         return self.networks[model]["width"]
 
@@ -241,6 +246,9 @@ def settings(chapter: str, profile: str = "demo", /, **overrides: Any) -> Settin
     if overrides.get("seeds") is not None:  # a reader's seeds are for every network
         for network in values["networks"].values():
             network.pop("student_seeds", None)
+    if overrides.get("students_per_teacher") is not None:  # and so is a reader's number of students
+        for network in values["networks"].values():
+            network.get("chosen", {}).pop("students", None)
     if overrides.get("student_epochs") is not None and overrides.get("budgets") is None:
         values["budgets"] = ["long"]
     values["profile"] = profile
@@ -389,9 +397,9 @@ def chosen_students(s: Settings) -> list[Spec]:
     Teachers that know nothing are of the first seed: what they say hardly depends on it.
     """
     specs: list[Spec] = []
-    own_seeds = range(s.students_per_teacher)
     for model in s.students:
         for reduction in s.reductions:
+            own_seeds = s.own_seeds(model, reduction)
             groups = {
                 "taught": [teacher(s, a, seed) for seed in s.seeds for a in s.augmentations],
                 "uniform": [uniform_teacher(s)],
@@ -402,7 +410,7 @@ def chosen_students(s: Settings) -> list[Spec]:
                 pairs = product(of_group, own_seeds) if recipe else ()
                 specs += [student(s, model, of, reduction, seed=seed, recipe=recipe) for of, seed in pairs]
         if recipe := s.chosen(model, "alone"):
-            specs += [replace(alone(s, model, seed), recipe=recipe) for seed in own_seeds]
+            specs += [replace(alone(s, model, seed), recipe=recipe) for seed in range(s.students_per_teacher)]
     return specs
 
 

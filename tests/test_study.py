@@ -455,6 +455,17 @@ def test_under_the_chosen_budget_each_teacher_has_several_students_with_seeds_of
     assert len(specs) == 40 + 4 + 4  # for students of a random teacher, too, nothing is chosen
 
 
+def test_a_loss_has_more_students_where_the_profile_says_so_and_a_reader_does_not():
+    def seeds_by_loss(**overrides):
+        specs = study.students(study.settings("students", "paper", budgets=["chosen"], students=["lenet"], **overrides))
+        taught = [s for s in specs if isinstance(s, Distilled) and s.teacher == study.teacher(settings, ("mixup",), 1)]
+        return {loss: [s.seed for s in taught if s.reduction == loss] for loss in ("batchmean", "mean")}
+
+    settings = study.settings("students", "paper")
+    assert seeds_by_loss() == {"batchmean": [*range(8)], "mean": [*range(4)]}
+    assert seeds_by_loss(students_per_teacher=2) == {"batchmean": [0, 1], "mean": [0, 1]}
+
+
 def test_the_long_budget_is_what_was_published():
     both, long = (study.students(chosen_settings(budgets=b)) for b in (["chosen", "long"], ["long"]))
     assert both[-len(long) :] == long and len(both) > len(long)
