@@ -12,7 +12,6 @@ from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 
-import jinja2
 import pytest
 
 from kdlib import runs
@@ -27,13 +26,6 @@ def records(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "book" / "_ext"))
     monkeypatch.delenv("KDLIB_RUNS", raising=False)
     return importlib.import_module("run_records")
-
-
-def shown(records, run, known) -> str:
-    """The page of a run, without what the book's theme puts around it."""
-    bare = jinja2.DictLoader({"page.html": "{% block body %}{% endblock %}"})
-    pages = jinja2.Environment(loader=jinja2.ChoiceLoader([jinja2.FileSystemLoader(records.TEMPLATES), bare]))
-    return pages.get_template("run_record.html").render(records.record(run, known))
 
 
 @pytest.fixture
@@ -60,7 +52,7 @@ def test_marks_name_one_run_each():
 
 
 def test_a_record_holds_what_the_run_is_scored_and_came_from(records, student):
-    text = shown(records, student, {})
+    text = records.body(student, {})
     scores = json.loads((student.folder / "metrics.json").read_text())
     for value in (scores["test"]["accuracy"], scores["test"]["nll"]):
         assert f">{value:.6g}<" in text  # all digits are in the file, which the page links to
@@ -72,7 +64,7 @@ def test_a_record_holds_what_the_run_is_scored_and_came_from(records, student):
 
 
 def test_the_settings_of_a_record_are_python_that_makes_this_run(records, student, monkeypatch):
-    text = shown(records, student, {})
+    text = records.body(student, {})
     code = unescape(re.search("<pre>(.*?)</pre>", text, re.DOTALL)[1])
     asked = []
     monkeypatch.setattr(runs, "ensure", asked.extend)
@@ -101,8 +93,8 @@ def test_a_student_links_to_its_teacher_where_that_has_a_record(records, student
     known = records.with_teachers({runs.mark(student.key): student})
     assert len(known) == 2
     (teacher,) = known.keys() - {runs.mark(student.key)}
-    assert f'href="{teacher}.html"' in shown(records, student, known)
-    assert f'href="{teacher}.html"' not in shown(records, student, {})
+    assert f'href="{teacher}.html"' in records.body(student, known)
+    assert f'href="{teacher}.html"' not in records.body(student, {})
 
 
 def test_another_store_comes_before_the_projects(records, student, tmp_path, monkeypatch):
@@ -166,7 +158,7 @@ def test_a_history_of_held_out_images_is_drawn_where_there_is_one(records, stude
     for column, drawn in (("validation_loss", None), ("validation_accuracy", 0.25)):
         student.history.assign(**{column: drawn}).to_csv(folder / "history.csv", index=False)
         write_sums(folder)
-        text = shown(records, runs.Run(student.spec, tmp_path), {})
+        text = records.body(runs.Run(student.spec, tmp_path), {})
         assert ("Validation accuracy from 0.25 in the first epoch" in text) == (drawn is not None)
         assert text.count("<polyline") == 2 + (drawn is not None)
 
@@ -176,20 +168,19 @@ def test_a_run_judged_on_images_held_out_tells_that_and_promises_no_predictions(
     text = json.dumps({"validation": {"accuracy": 0.6125}, "provenance": student.metrics["provenance"]})
     (held_out.folder / "metrics.json").write_text(text)
     write_sums(held_out.folder)
-    trial, whole = (shown(records, run, {}) for run in (held_out, student))
+    trial, whole = (records.body(run, {}) for run in (held_out, student))
     assert "held out" in trial and ">0.6125<" in trial and "Test images" not in trial
     for promised in ("Its predictions", "kdlib again"):
         assert promised in whole and promised not in trial
 
 
-def test_records_share_the_contents_beside_them_and_chapters_have_their_own(records):
-    app, asked = SimpleNamespace(env=SimpleNamespace(temp_data={})), []
-
-    def contents(page: str, **settings) -> str:
-        context = {"toctree": lambda **given: asked.append(page) or f"{page} {given}"}
-        records.share_contents(app, page, "page.html", context, None)
-        return context["toctree"](**settings)
-
-    assert contents("runs/a", depth=1) == contents("runs/b", depth=1) == "runs/a {'depth': 1}"
-    assert contents("runs/b", depth=2) == "runs/b {'depth': 2}" and contents("summary", depth=1).startswith("summary")
-    assert asked == ["runs/a", "runs/b", "summary"]
+def test_records_fill_in_one_page_that_the_theme_made(records, student, tmp_path):
+    mark = runs.mark(student.key)
+    app = SimpleNamespace(env=SimpleNamespace(found_docs=["a"], metadata={"a": {"runs": mark}}), outdir=tmp_path)
+    for page, context, _ in records.pages(app):
+        (tmp_path / page).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{page}.html").write_text(f"{page}: {context['title']}<main>{context.get('body')}</main>")
+    known = records.with_teachers({mark: student})
+    made = {path.stem: path.read_text() for path in (tmp_path / "runs").glob("*.html")}
+    assert made.pop("index").startswith("runs/index: Runs")
+    assert made == {one: f"runs/{one}: {run.key}<main>{records.body(run, known)}</main>" for one, run in known.items()}

@@ -6,6 +6,7 @@ them. Runs are looked for in `KDLIB_RUNS` and then in the project's `runs/`, and
 a run that is whole in neither is a warning, an error under `-W`.
 """
 
+import functools
 import pprint
 import shutil
 import sys
@@ -13,12 +14,14 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import jinja2
 import pandas as pd
 from docutils import nodes
 from sphinx.util import logging
 
 PROJECT = next(up for up in Path(__file__).resolve().parents if (up / "kdlib").is_dir())
 TEMPLATES = Path(__file__).parent / "templates"
+FRAME, TITLE, BODY = "runs/frame", "title-of-a-record", "body-of-a-record"  # what stands there in the one page made
 FILES = ("spec.json", "metrics.json", "history.csv", "SHA256SUMS")
 SPLITS = {
     "test": "Test images", "shifted": "Shifted test images", "human": "KL divergence from and to people's labels",
@@ -36,36 +39,30 @@ def setup(app):
     app.connect("config-inited", lambda app, config: config.templates_path.append(str(TEMPLATES)))
     app.connect("doctree-read", note_links)
     app.connect("html-collect-pages", pages)
-    app.connect("html-page-context", share_contents, priority=100)  # before the theme's, which asks for it
     return {"parallel_read_safe": True, "parallel_write_safe": True, "env_version": 1}  # of what `note_links` keeps
 
 
 def pages(app) -> Iterator[tuple[str, dict, str]]:
-    """What Sphinx writes besides the chapters: name, context and template of each page."""
+    """What Sphinx writes besides the chapters: name, context and template of each page.
+
+    What the theme puts around the record of a run is the same for all: it is made once, as a page that they fill in.
+    """
     known = with_teachers(linked_runs(app.env))
+    if not known:
+        return
+    rows = [(mark, run.key, run.metrics.get("test", {})) for mark, run in known.items()]
+    yield "runs/index", {"title": "Runs", "runs": rows}, "run_index.html"
+    yield FRAME, {"title": TITLE, "body": BODY}, "page.html"
+    made = Path(app.outdir, f"{FRAME}.html")
+    frame = made.read_text(encoding="utf-8")
+    made.unlink()
     for mark, run in known.items():
         target = Path(app.outdir, "runs", mark)
         target.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             shutil.copyfile(run.folder / name, target / name)
-        yield f"runs/{mark}", record(run, known), "run_record.html"
-    if known:
-        rows = [(mark, run.key, run.metrics.get("test", {})) for mark, run in known.items()]
-        yield "runs/index", {"title": "Runs", "runs": rows}, "run_index.html"
-
-
-def share_contents(app, page: str, template: str, context: dict, doctree) -> None:
-    """The table of contents beside the text is the same on all these pages: it is made once, not for each."""
-    if page.startswith("runs/"):
-        make, made = context["toctree"], app.env.temp_data.setdefault("contents_of_runs", {})
-
-        def once(**settings) -> str:
-            asked = tuple(sorted(settings.items()))
-            if asked not in made:
-                made[asked] = make(**settings)
-            return made[asked]
-
-        context["toctree"] = once
+        page = frame.replace(FRAME, f"runs/{mark}").replace(TITLE, run.key).replace(BODY, body(run, known))
+        target.with_suffix(".html").write_text(page, encoding="utf-8")
 
 
 # ---------------------------------------------------------------- which runs
@@ -130,8 +127,18 @@ def whole_run(mark: str):
 # ---------------------------------------------------------------- what their pages hold
 
 
+def body(run, known: dict) -> str:
+    """The record of one run in HTML; `known` are the runs that have a page, by the ends of their keys."""
+    return template().render(record(run, known))
+
+
+@functools.cache
+def template() -> jinja2.Template:
+    return jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES)).get_template("run_record.html")
+
+
 def record(run, known: dict) -> dict:
-    """What `run_record.html` shows of one run; `known` are the runs that have a page, by the ends of their keys."""
+    """What `run_record.html` shows of a run."""
     from kdlib import runs
     from kdlib.results.names import test_set_name
 
@@ -197,7 +204,7 @@ def has(history: pd.DataFrame, column: str) -> bool:
 
 def curve(values: pd.Series, title: str) -> dict:
     """A column of the history against the epoch, as the points of a line in a box of 300 x 68."""
-    height = (values.max() - values.min()) or 1.0
-    step = 300 / max(len(values) - 1, 1)
-    points = (f"{step * i:.1f},{64 - 60 * (value - values.min()) / height:.1f}" for i, value in enumerate(values))
+    low, high = values.min(), values.max()
+    right, up = 300 / max(len(values) - 1, 1), 60 / ((high - low) or 1.0)
+    points = (f"{right * i:.1f},{64 - up * (value - low):.1f}" for i, value in enumerate(values))
     return {"title": title, "first": values.iloc[0], "last": values.iloc[-1], "points": " ".join(points)}

@@ -1,0 +1,33 @@
+"""Build the book on all cores, which Sphinx can and `jupyter-book build` has no option for.
+
+The pages come out the same, byte for byte: what belongs to the whole book, such as the numbers of its figures, is done
+once all pages have been read.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from pybtex.plugin import register_plugin
+from pybtex_docutils import Backend
+
+PROJECT = next(up for up in Path(__file__).resolve().parents if (up / "kdlib").is_dir())
+# They number sections once all is read, and change what goes to LaTeX, but don't say that pages may be read at once.
+UNDECLARED = ("sphinx_multitoc_numbering", "sphinx_jupyterbook_latex")
+
+
+def setup(app):
+    app.parallel = 2 * (os.cpu_count() or 1)  # pages differ in size: with more processes than cores none is idle
+    app.connect("builder-inited", prepare)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def prepare(app) -> None:
+    """Do once what each process, or each citation, would do again."""
+    sys.path.append(str(PROJECT))
+    import kdlib.runs  # noqa: F401  seconds, for the sake of PyTorch
+
+    register_plugin("pybtex.backends", "docutils", Backend)  # else it is looked for among all packages, each time
+    for name in UNDECLARED:
+        if name in app.extensions:
+            app.extensions[name].parallel_read_safe = True
