@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     repeat.add_argument("key", nargs="+", metavar="RUN", help="the name of its folder in runs")
     repeat.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:0 (default: %(default)s)")
     repeat.add_argument("--json", action="store_true", help="print a list of JSON objects")
-    slimmer = add_command(commands, "slim", "keep of stored students the predicted classes alone, to publish them")
+    slimmer = add_command(commands, "slim", "keep of stored networks the predicted classes alone, to publish them")
     slimmer.set_defaults(command=lambda arguments: [slim.slim(name) for name in arguments.key])
     slimmer.add_argument("key", nargs="+", metavar="RUN", help="the name of its folder in runs")
     checked = add_command(commands, "check", "tell which stored runs are whole, damaged or left over")

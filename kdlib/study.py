@@ -208,9 +208,9 @@ class Settings:
             return None
         return replace(self.recipe(model, epochs), peak_lr=own["peak_lr"], clip_norm=own["clip_norm"])
 
-    def own_seeds(self, model: str, reduction: str) -> range:
-        """The seeds of a teacher's students of the chosen length: more where the profile has more for a loss."""
-        more = self.networks[model].get("chosen", {}).get("students", {})
+    def own_seeds(self, model: str, group: str, reduction: str | None = None) -> range:
+        """The seeds of a teacher's students of the chosen length: more where the profile has more for a group."""
+        more = self.networks[model].get("chosen", {}).get("students", {}).get(group, {})
         return range(more.get(reduction, self.students_per_teacher))
 
     def width(self, model: str) -> int:
@@ -399,7 +399,6 @@ def chosen_students(s: Settings) -> list[Spec]:
     specs: list[Spec] = []
     for model in s.students:
         for reduction in s.reductions:
-            own_seeds = s.own_seeds(model, reduction)
             groups = {
                 "taught": [teacher(s, a, seed) for seed in s.seeds for a in s.augmentations],
                 "uniform": [uniform_teacher(s)],
@@ -407,10 +406,10 @@ def chosen_students(s: Settings) -> list[Spec]:
             }
             for group, of_group in groups.items():
                 recipe = s.chosen(model, group, reduction)
-                pairs = product(of_group, own_seeds) if recipe else ()
+                pairs = product(of_group, s.own_seeds(model, group, reduction)) if recipe else ()
                 specs += [student(s, model, of, reduction, seed=seed, recipe=recipe) for of, seed in pairs]
         if recipe := s.chosen(model, "alone"):
-            specs += [replace(alone(s, model, seed), recipe=recipe) for seed in range(s.students_per_teacher)]
+            specs += [replace(alone(s, model, seed), recipe=recipe) for seed in s.own_seeds(model, "alone")]
     return specs
 
 

@@ -1,4 +1,4 @@
-"""A student of which the predicted classes alone are kept: whole, compared image by image, made again, and refused
+"""A network of which the predicted classes alone are kept: whole, compared image by image, made again, and refused
 what it lacks."""
 
 import re
@@ -110,9 +110,17 @@ def test_made_again_it_is_compared_by_classes_and_by_the_checksum_of_its_predict
 def test_of_others_all_is_kept(store, spec):
     name = runs.key(spec)
     before = {path.name: path.read_bytes() for path in (store / name).iterdir()}
-    with pytest.raises(RunError, match="is no student that was judged on the test set: of others all is kept"):
+    with pytest.raises(RunError, match="not judged on the test set, or students learn from it: of such runs all is kept"):
         slim.slim(name)
     assert {path.name: path.read_bytes() for path in (store / name).iterdir()} == before
+
+
+def test_a_network_without_a_teacher_may_have_taught_none(store):
+    name = runs.key(TEACHER)
+    (store / name / "train_logits.npy.xz").unlink()
+    before = ACCURACY.value(Run(TEACHER))
+    assert slim.slim(name).is_slim and ACCURACY.value(Run(TEACHER)) == before
+    assert check.walk(store).faults == {}
 
 
 def test_one_that_another_process_is_at_is_left(store):

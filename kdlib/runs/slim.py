@@ -1,6 +1,6 @@
-"""Keep of a student the predicted classes in place of its predictions: what `python -m kdlib slim KEY` does.
+"""Keep of a network the predicted classes in place of its predictions: what `python -m kdlib slim KEY` does.
 
-Predictions are nearly all that a student takes. Where pages show no more of it than accuracy, and compare that image by
+Predictions are nearly all that a network takes that teaches none. Where pages show no more of it than accuracy, and compare that image by
 image, the classes will do: `check` computes from them again what it can, and as SHA256SUMS still has the checksum of
 the predictions, `again` tells whether the run comes out the same.
 """
@@ -9,11 +9,12 @@ import numpy as np
 from filelock import Timeout
 
 from kdlib import written_aside
-from kdlib.runs.specs import Distilled, RunError
+from kdlib.runs.specs import RunError
 from kdlib.runs.store import (
     CLASSES,
     PREDICTIONS,
     SUMS,
+    TRAIN_LOGITS,
     Run,
     content_of,
     find,
@@ -25,11 +26,11 @@ from kdlib.runs.store import (
 
 
 def slim(name: str) -> Run:
-    """Do so with the stored student whose key is `name`; one that was done stays as it is. Broken off, it is done again
+    """Do so with the stored network whose key is `name`; one that was done stays as it is. Broken off, it is done again
     from the beginning."""
     run = find(name)
-    if not isinstance(run.spec, Distilled) or run.spec.held_out:
-        raise RunError(f"{name} is no student that was judged on the test set: of others all is kept")
+    if run.spec.held_out or (run.folder / TRAIN_LOGITS).exists():
+        raise RunError(f"{name} was not judged on the test set, or students learn from it: of such runs all is kept")
     try:
         with locked(run.store, name):  # of what changes nothing has been read yet: another process may have slimmed it
             run.check()
