@@ -1,8 +1,8 @@
 """Keep of a network the predicted classes in place of its predictions: what `python -m kdlib slim KEY` does.
 
-Predictions are nearly all that a network takes that teaches none. Where pages show no more of it than accuracy, and compare that image by
-image, the classes will do: `check` computes from them again what it can, and as SHA256SUMS still has the checksum of
-the predictions, `again` tells whether the run comes out the same.
+Predictions are nearly all that a network takes that teaches none. Where pages show no more of it than accuracy, and
+compare that image by image, the classes will do: `check` computes from them again what it can, and as SHA256SUMS still
+has the checksum of the predictions, `again` tells whether the run comes out the same.
 """
 
 import numpy as np
