@@ -72,14 +72,15 @@ def test_images_held_out_are_stratified_and_always_the_same_and_none_is_trained_
         data.held_out(whole, 5)
 
 
-def test_the_profile_holds_what_the_rules_choose_of_the_committed_trials(monkeypatch):
+@pytest.mark.parametrize(("reduction", "groups"), [("batchmean", ["taught", "uniform", "alone"]), ("mean", ["taught"])])
+def test_the_profile_holds_what_the_rules_choose_of_the_committed_trials(reduction, groups, monkeypatch):
     monkeypatch.delenv("KDLIB_RUNS", raising=False)
     monkeypatch.setattr(make, "fit", None)
     settings = study.settings("students", "paper")
-    recipe = settings.chosen("lenet", "taught", "batchmean")
-    chosen = budgets.choose(settings, "lenet", "batchmean", ["taught"])
-    assert (recipe.peak_lr, recipe.clip_norm) == (chosen["peak_lr"], chosen["clip_norm"])
-    assert recipe.epochs == chosen["epochs"]["taught"]
+    recipes = {group: settings.chosen("lenet", group, reduction) for group in groups}
+    chosen = budgets.choose(settings, "lenet", reduction, groups)
+    assert {(one.peak_lr, one.clip_norm) for one in recipes.values()} == {(chosen["peak_lr"], chosen["clip_norm"])}
+    assert {group: one.epochs for group, one in recipes.items()} == chosen["epochs"]
 
 
 def test_a_choice_trains_what_the_store_lacks_and_reads_the_rest(tmp_path, monkeypatch):
