@@ -17,7 +17,8 @@ UNDECLARED = ("sphinx_multitoc_numbering", "sphinx_jupyterbook_latex")
 
 
 def setup(app):
-    app.parallel = 2 * (os.cpu_count() or 1)  # pages differ in size: with more processes than cores none is idle
+    if sys.platform == "linux":  # where a process that has imported PyTorch can be forked without harm
+        app.parallel = 2 * (os.cpu_count() or 1)  # pages differ in size: with more processes than cores none is idle
     app.connect("builder-inited", prepare)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
