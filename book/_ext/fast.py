@@ -6,12 +6,10 @@ once all pages have been read.
 
 import os
 import sys
-from pathlib import Path
 
 from pybtex.plugin import register_plugin
 from pybtex_docutils import Backend
 
-PROJECT = next(up for up in Path(__file__).resolve().parents if (up / "kdlib").is_dir())
 # They number sections once all is read, and change what goes to LaTeX, but don't say that pages may be read at once.
 UNDECLARED = ("sphinx_multitoc_numbering", "sphinx_jupyterbook_latex")
 
@@ -25,8 +23,7 @@ def setup(app):
 
 def prepare(app) -> None:
     """Do once what each process, or each citation, would do again."""
-    sys.path.append(str(PROJECT))
-    import kdlib.runs  # noqa: F401  seconds, for the sake of PyTorch
+    import kdlib.runs  # noqa: F401  which `run_records` has found; seconds, for the sake of PyTorch
 
     register_plugin("pybtex.backends", "docutils", Backend)  # else it is looked for among all packages, each time
     for name in UNDECLARED:
