@@ -279,7 +279,7 @@ def all_that_stacks_could_save(r: Results) -> list[str]:
     s = r["stored"]
     taken = sum(s["lenet_run_seconds"])
     return [
-        f"In the published grid the {len(s['lenet_run_seconds'])} LeNet students that could have been stacked took "
+        f"Of a GPU's runs the {len(s['lenet_run_seconds'])} LeNet students that could have been stacked took "
         f"{taken:.0f} s of {s['grid_seconds']:.0f} s, {taken / s['grid_seconds']:.0%}: more than that no stack saves.",
         "",
     ]
@@ -398,8 +398,8 @@ def each(file: str, measured: list[Results], section: Callable[[Results], list[s
 
 
 def grid(r: Results) -> list[str]:
-    stored = r["stored"]
-    return [f"The {stored['grid_runs']} runs of the `paper` edition took {stored['grid_seconds']:.0f} s in all.", ""]
+    s = r["stored"]
+    return [f"The {s['grid_runs']} runs of `paper` that a GPU made took {s['grid_seconds']:.0f} s in all.", ""]
 
 
 def page(measured: list[Results]) -> str:

@@ -1,4 +1,4 @@
-"""Times of the published edition's runs, as the store holds them: epochs on a GPU, and the whole grid.
+"""Times of the published edition's runs that were trained on a GPU, as the store holds them.
 
 python benchmarks/stored.py     # results/<device of the runs>/stored.json
 """
@@ -12,7 +12,7 @@ from store import published
 from timing import keep
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdlib import models
+from kdlib import models, runs
 from kdlib.runs import Distilled, Run, Supervised
 
 
@@ -30,14 +30,15 @@ def teraflops_an_epoch(images: int) -> float:
 
 
 def main() -> None:
-    made = [Run(spec) for spec in published() if spec.dataset == "cifar10" and spec.recipe.epochs]
+    grid = [run for run in runs.stored(published()) if "CPU" not in run.metrics["provenance"]["device"]]
+    made = [run for run in grid if run.spec.dataset == "cifar10" and run.spec.recipe.epochs]
     teachers = [run for run in made if isinstance(run.spec, Supervised) and run.spec.model == "resnet18"]
     lenets = [run for run in made if isinstance(run.spec, Distilled) and run.spec.model == "lenet"]
     clean = [run for run in lenets if not run.spec.augmentations]
     augmented = [run for run in lenets if run.spec.augmentations]
     crop_flip = [run for run in teachers if run.spec.augmentations == ("crop_flip",)]
     batch_size = crop_flip[0].spec.recipe.batch_size
-    devices = sorted({Run(spec).metrics["provenance"]["device"] for spec in published()})
+    devices = sorted({run.metrics["provenance"]["device"] for run in grid})
     keep(
         "stored",
         of=" ".join(devices),
@@ -50,8 +51,8 @@ def main() -> None:
         clean_student_epoch_seconds=statistics.median(epoch_seconds(clean)),
         augmented_student_epoch_seconds=statistics.median(epoch_seconds(augmented)),
         augmented_student_epochs=sum(run.spec.recipe.epochs for run in augmented),
-        grid_runs=len(published()),
-        grid_seconds=round(sum(Run(spec).metrics["provenance"]["seconds"] for spec in published()), 1),
+        grid_runs=len(grid),
+        grid_seconds=round(sum(run.metrics["provenance"]["seconds"] for run in grid), 1),
     )
 
 

@@ -25,7 +25,8 @@ Declared when students of class means and of shuffled logits were known, before 
    only restrain them, and by a network without a teacher whose labels are smoothed.
 """
 
-SHORT = "epochs=12"
+SHORT_EPOCHS = 12
+SHORT = f"epochs={SHORT_EPOCHS}"
 SMOOTHING = 0.1  # of labels, as a rule (Szegedy et al. 2016)
 
 QUESTIONS: dict[str, tuple[str, ...]] = {

@@ -25,6 +25,8 @@ REGISTRIES = {
     "loss": distill.TERMS,
     "dataset": data.LOADERS,
 }
+# What pages call networks of no augmentation, or of no trained teacher (`kdlib.results.names.CONTROLS`).
+RESERVED = ("none", "alone", "smoothed", "random", "uniform")
 ADDED: dict[str, dict[str, str]] = {kind: {} for kind in REGISTRIES}  # of each name: its file's sha256, shortened
 
 
@@ -81,10 +83,10 @@ def check_names(path: Path, before: dict[str, dict]) -> None:
                 taken_over = before[kind][name] is not entry
             else:
                 taken_over = kind.endswith("_normalising") and name in taken
-                if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in ("none", "random", "alone"):
+                if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in RESERVED:
                     raise ExtensionError(
-                        f"the extension {path} adds {name!r}: expected small letters, digits and _, and not none, "
-                        f"random or alone"
+                        f"the extension {path} adds {name!r}: expected small letters, digits and _, and none of "
+                        f"{', '.join(RESERVED)}"
                     )
             if taken_over:
                 raise ExtensionError(

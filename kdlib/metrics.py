@@ -132,8 +132,6 @@ class ReliabilityCurve:
     count: np.ndarray  # images in the bin
     confidence: np.ndarray  # their mean confidence
     accuracy: np.ndarray  # their accuracy
-    low: np.ndarray  # bootstrap band of the accuracy
-    high: np.ndarray
 
 
 class TemperatureScaling(NamedTuple):
@@ -170,26 +168,12 @@ def adaptive_calibration_error(probs: Array, labels: Array, bins: int = 15) -> f
     return _calibration_error(confidence, correct, np.searchsorted(inner, confidence, side="left"))
 
 
-def reliability_curve(
-    probs: Array,
-    labels: Array,
-    bins: int = 15,
-    edges: str = "right",
-    *,
-    level: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> ReliabilityCurve:
-    """Accuracy against confidence by bin (Figure 5), with a percentile bootstrap band over images at `level`.
+def reliability_curve(probs: Array, labels: Array, bins: int = 15, edges: str = "right") -> ReliabilityCurve:
+    """Accuracy against confidence by bin (Figure 5).
 
     `bins` and `edges` as in `expected_calibration_error`, which is the count-weighted mean of |accuracy - confidence|
-    here; with `edges="left"` there is one entry more, for confidences of exactly 1. The images are resampled
-    `resamples` times; a resample without an image in the bin says nothing of that bin. A bin of one image has no band
-    to speak of: read `count` beside it.
+    here; with `edges="left"` there is one entry more, for confidences of exactly 1.
     """
-    if not 0 < level < 1:
-        raise MetricError(f"level is {level}; expected a share between 0 and 1, such as 0.95.")
-    resamples = _positive("resamples", resamples)
     confidence, correct = _top_label(probs, labels)
     index = _bin_index(confidence, bins, edges)
     bounds = np.linspace(0, 1, int(bins) + 1)
@@ -197,21 +181,9 @@ def reliability_curve(
         bounds = np.append(bounds, 1.0)
     size = len(bounds) - 1
     count = np.bincount(index, minlength=size)
-    right = np.bincount(index, correct, minlength=size)
-    total = np.bincount(index, confidence, minlength=size)
-
-    # Resampling the images draws how many fall into each cell (bin, right or wrong) from a multinomial: draw that.
-    cells = np.concatenate([right, count - right]) / len(index)
-    drawn = np.random.default_rng(seed).multinomial(len(index), cells, size=resamples)
-    drawn_right, drawn_count = drawn[:, :size], drawn[:, :size] + drawn[:, size:]
-    low, high = np.full((2, size), np.nan)
-    for b in np.flatnonzero(count):
-        hit = drawn_count[:, b] > 0
-        if hit.any():
-            band = np.quantile(drawn_right[hit, b] / drawn_count[hit, b], [(1 - level) / 2, (1 + level) / 2])
-            low[b], high[b] = band
     filled = np.where(count > 0, count, np.nan)
-    return ReliabilityCurve(bounds, count, total / filled, right / filled, low, high)
+    total, right = (np.bincount(index, of, minlength=size) for of in (confidence, correct))
+    return ReliabilityCurve(bounds, count, total / filled, right / filled)
 
 
 def fit_temperature(logits: Array, labels: Array) -> float:

@@ -170,7 +170,7 @@ class Settings:
         "lengths of the students' training: chosen by held-out images, or long",
     )
     students_per_teacher: int = parameter(
-        "training", whole_number(1), "students of each teacher under the chosen budget, with seeds of their own"
+        "training", whole_number(1), "students of each teacher under the chosen budget and in the chapter Why, at least"
     )
     batch_size: int = parameter("training", whole_number(1), "images in a step")
     changes: tuple[str, ...] = parameter(
@@ -202,16 +202,15 @@ class Settings:
         Networks without a teacher (`alone`) are under no form of the loss.
         """
         own = self.networks[model].get("chosen", {})
-        epochs = own.get("epochs", {}).get(group)
-        epochs = epochs.get(reduction) if isinstance(epochs, dict) else epochs
+        epochs = of_group(own.get("epochs", {}), group, reduction)
         if epochs is None:
             return None
         return replace(self.recipe(model, epochs), peak_lr=own["peak_lr"], clip_norm=own["clip_norm"])
 
     def own_seeds(self, model: str, group: str, reduction: str | None = None) -> range:
-        """The seeds of a teacher's students of the chosen length: more where the profile has more for a group."""
-        more = self.networks[model].get("chosen", {}).get("students", {}).get(group, {})
-        return range(more.get(reduction, self.students_per_teacher))
+        """The own seeds of a group's networks of the chosen length: more where the profile has more for it."""
+        more = of_group(self.networks[model].get("chosen", {}).get("students", {}), group, reduction)
+        return range(more or self.students_per_teacher)
 
     def width(self, model: str) -> int:
         return self.networks[model]["width"]
@@ -222,6 +221,12 @@ class Settings:
 
 
 PARAMETERS = {f.name: f.metadata for f in fields(Settings) if f.metadata}
+
+
+def of_group(table: dict, group: str, reduction: str | None) -> int | None:
+    """What a table of the profile has for a group of networks: one number, or one for each form of the loss."""
+    found = table.get(group)
+    return found.get(reduction) if isinstance(found, dict) else found
 
 
 @functools.cache
@@ -373,8 +378,7 @@ def teachers(s: Settings) -> list[Spec]:
 
 def students(s: Settings) -> list[Spec]:
     """Students of every teacher under every loss, and the controls: Tables 1, 2, 4 and 6, under each budget."""
-    of_budget = {"long": long_students, "chosen": chosen_students}
-    return [spec for budget in s.budgets for spec in of_budget[budget](s)]
+    return [spec for budget in s.budgets for spec in OF_BUDGET[budget](s)]
 
 
 def long_students(s: Settings) -> list[Spec]:
@@ -392,7 +396,7 @@ def long_students(s: Settings) -> list[Spec]:
 
 
 def chosen_students(s: Settings) -> list[Spec]:
-    """Several students of each teacher, with seeds of their own, and as many of each control; where a length is chosen.
+    """Several students of each teacher, with seeds of their own, and several of each control; where a length is chosen.
 
     Teachers that know nothing are of the first seed: what they say hardly depends on it.
     """
@@ -411,6 +415,9 @@ def chosen_students(s: Settings) -> list[Spec]:
         if recipe := s.chosen(model, "alone"):
             specs += [replace(alone(s, model, seed), recipe=recipe) for seed in s.own_seeds(model, "alone")]
     return specs
+
+
+OF_BUDGET = {"long": long_students, "chosen": chosen_students}
 
 
 def ablation(s: Settings) -> list[Spec]:

@@ -56,7 +56,7 @@ def test_students_are_told_apart_by_their_budget():
     settings = study.settings("students", "paper", budgets=["chosen", "long"], students=["lenet"])
     found = editions.student_rows(settings, source)
     assert set(found["budget"]) >= {"long"} and len(asked) == len(found) == len(study.students(settings))
-    for budget, of in editions.OF_BUDGET.items():
+    for budget, of in study.OF_BUDGET.items():
         assert set(found.loc[found["budget"] == budget, "mark"]) == {runs.mark(runs.key(spec)) for spec in of(settings)}
 
 

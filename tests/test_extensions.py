@@ -196,6 +196,7 @@ REFUSED = {
     "takes away": ("from kdlib import models; del models.ARCHITECTURES['lenet']", "takes away 'lenet'"),
     "name": ("from kdlib import augment as a; a.AFTER_NORMALISING['My-Mix'] = a.mixup", "adds 'My-Mix'"),
     "reserved": ("from kdlib import augment as a; a.AFTER_NORMALISING['none'] = a.mixup", "adds 'none'"),
+    "a control": ("from kdlib import augment as a; a.AFTER_NORMALISING['uniform'] = a.mixup", "adds 'uniform'"),
 }
 
 

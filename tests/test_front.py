@@ -104,7 +104,8 @@ def test_what_shorter_training_does_is_a_sentence_with_the_gap_and_its_change(na
     assert "12 epochs in place of 20" in last and ("half a point" in last) == (says == front.NOTHING)
     gap, change = ([front.points(one) for one in numbers] for numbers in CHANGES[says])
     assert f"is {gap[0]} points (95 % interval {gap[1]} to {gap[2]})" in last
-    assert last.endswith(f"a change of {change[0]} (95 % interval {change[1]} to {change[2]}).")
+    of_change = f"a change of {change[0]} (95 % interval {change[1]} to {change[2]})"
+    assert last.endswith(f"{of_change} in students of the same seeds.")
     assert ("lose ground" in last, "gain ground" in last) == (says == front.MAKES, says == front.CLOSES)
     assert ("can't be told" in last) == (says == front.OPEN)
 

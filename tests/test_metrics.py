@@ -186,7 +186,7 @@ def shuffles(n, times):
 def test_whole_numbers_given_as_floats_count_as_whole_numbers(predictions):
     logits, labels = predictions
     probs = metrics.softmax(logits)
-    one, other = (metrics.reliability_curve(probs, labels, bins, resamples=r) for bins, r in ((2, 9), (2.0, 9.0)))
+    one, other = (metrics.reliability_curve(probs, labels, bins) for bins in (2, 2.0))
     assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(vars(one).values(), vars(other).values()))
     for measure, of in ((metrics.adaptive_calibration_error, probs), (metrics.temperature_scaling, logits)):
         assert measure(of, labels, 3.0) == measure(of, labels, 3)
@@ -201,24 +201,9 @@ def test_reliability_curve_holds_the_ece(predictions, edges):
     full = curve.count > 0
     assert curve.count.sum() == len(labels)
     assert len(curve.edges) == len(curve.count) + 1
-    assert np.isnan(curve.accuracy[~full]).all() and np.isnan(curve.low[~full]).all()
+    assert np.isnan(curve.accuracy[~full]).all()
     ece = (curve.count[full] * abs(curve.accuracy - curve.confidence)[full]).sum() / len(labels)
     assert ece == pytest.approx(metrics.expected_calibration_error(probs, labels, 10, edges), abs=1e-9)
-    assert (curve.low[full] <= curve.accuracy[full]).all() and (curve.accuracy[full] <= curve.high[full]).all()
-    assert (curve.low[full] >= 0).all() and (curve.high[full] <= 1).all()
-
-
-def test_reliability_band_is_that_of_resampled_images():
-    logits, labels = random_predictions(0, n=500, sharpness=1.0)
-    probs = metrics.softmax(logits)
-    confidence, correct = probs.max(1), probs.argmax(1) == labels
-    curve = metrics.reliability_curve(probs, labels, 5, resamples=4000)
-    inside = (confidence > curve.edges[2]) & (confidence <= curve.edges[3])
-    rng, means = np.random.default_rng(1), []
-    for _ in range(4000):
-        pick = rng.integers(0, 500, 500)
-        means.append(correct[pick][inside[pick]].mean())
-    np.testing.assert_allclose([curve.low[2], curve.high[2]], np.quantile(means, [0.025, 0.975]), atol=0.01)
 
 
 def test_temperature_is_the_minimum_and_undoes_a_scaling(real):
@@ -685,11 +670,9 @@ def test_bad_predictions(function, probs, labels, finding):
         (lambda: metrics.adaptive_calibration_error(P, Y, bins=2.5), "bins is 2.5"),
         (lambda: metrics.reliability_curve(P, Y, bins=np.nan), "bins is nan"),
         (lambda: metrics.reliability_curve(P, Y, bins=np.inf), "bins is inf"),
-        (lambda: metrics.reliability_curve(P, Y, resamples=np.nan), "resamples is nan"),
         (lambda: metrics.adaptive_calibration_error(P, Y, bins=-np.inf), "bins is -inf"),
         (lambda: metrics.temperature_scaling(P, Y, folds=2.5), "folds is 2.5"),
         (lambda: metrics.human_ceiling([[5, 5]], splits=np.nan), "splits is nan"),
-        (lambda: metrics.reliability_curve(P, Y, level=95), "level is 95"),
         (lambda: metrics.softmax(P, 0), "temperature is 0"),
         (lambda: metrics.softmax(P, np.nan), "temperature is nan"),
         (lambda: metrics.softmax(NAN), "logits contains NaN or infinity"),

@@ -4,7 +4,7 @@ import doctest
 
 import pytest
 
-from kdlib import study
+from kdlib import extensions, study
 from kdlib.results import measures, names, paper
 from kdlib.results.frame import COLUMNS
 
@@ -38,3 +38,7 @@ def test_composed_and_unknown_ids():
 def test_the_columns_that_have_titles_are_columns():
     shown = {*COLUMNS, "measure", "test_set", "by"}
     assert set(names.COLUMNS) <= shown
+
+
+def test_no_extension_can_take_the_name_of_a_control():
+    assert set(extensions.RESERVED) == {names.BASELINE, *names.CONTROLS}

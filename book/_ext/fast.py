@@ -7,8 +7,8 @@ once all pages have been read.
 import os
 import sys
 
+from pybtex.backends.plaintext import Backend
 from pybtex.plugin import register_plugin
-from pybtex_docutils import Backend
 
 # They number sections once all is read, and change what goes to LaTeX, but don't say that pages may be read at once.
 UNDECLARED = ("sphinx_multitoc_numbering", "sphinx_jupyterbook_latex")
@@ -25,7 +25,7 @@ def prepare(app) -> None:
     """Do once what each process, or each citation, would do again."""
     import kdlib.runs  # noqa: F401  which `run_records` has found; seconds, for the sake of PyTorch
 
-    register_plugin("pybtex.backends", "docutils", Backend)  # else it is looked for among all packages, each time
+    register_plugin("pybtex.backends", "plaintext", Backend, force=True)  # else it is sought in all packages each time
     for name in UNDECLARED:
         if name in app.extensions:
             app.extensions[name].parallel_read_safe = True

@@ -23,7 +23,6 @@ from kdlib.runs import Run, Spec
 from kdlib.study import STANDARD, Settings
 
 Source = Callable[[Iterable[Spec]], Sequence[Run]]  # runs.stored, or runs.ensure on a device
-OF_BUDGET = {"long": study.long_students, "chosen": study.chosen_students}
 
 
 # ---------------------------------------------------------------- a chapter's runs
@@ -37,7 +36,7 @@ def teacher_rows(settings: Settings, source: Source | None = None) -> pd.DataFra
 def student_rows(settings: Settings, source: Source | None = None) -> pd.DataFrame:
     """The students and controls of a chapter under every budget, named in the frame."""
     source = source or _made(settings)
-    found = [frame(source(OF_BUDGET[one](settings)), one) for one in settings.budgets]
+    found = [frame(source(study.OF_BUDGET[one](settings)), one) for one in settings.budgets]
     return pd.concat([one for one in found if len(one)] or found, ignore_index=True)
 
 

@@ -786,7 +786,7 @@ def reliability(teachers: pd.DataFrame, students: pd.DataFrame) -> Picture:
 def draw_reliability(axes: Axes, shown: str, runs: Iterable[Run]) -> None:
     probs = np.concatenate([measures.probabilities(run) for run in runs])
     labels = np.concatenate([measures.labels(run) for run in runs])
-    curve = metrics.reliability_curve(probs, labels, resamples=1)  # its band is not drawn
+    curve = metrics.reliability_curve(probs, labels)
     seen = curve.count >= MIN_IMAGES
     style = {"color": colour(shown), "ls": dashes(shown), "lw": 1.3, "marker": "o", "ms": 2.5}
     axes.plot(curve.confidence[seen], curve.accuracy[seen], **style)

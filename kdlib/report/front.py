@@ -1,4 +1,4 @@
-"""The front page: the answer to the paper's question in two sentences, what it depends on, and how long the students
+"""The front page: the answer to the paper's question in a few sentences, what it depends on, and how long the students
 behind it trained.
 
 The sentences were written by a person, one for each outcome that the headline can have; which of them stands on the
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from kdlib import budgets, runs
-from kdlib.causes import SHORT
+from kdlib.causes import SHORT, SHORT_EPOCHS
 from kdlib.report.figures import LONG, budget_curve, student_learning_curves, taught
 from kdlib.report.markdown import Markdown, number
 from kdlib.report.style import Picture, words
@@ -64,7 +64,7 @@ INSTEAD = {  # of the long training, where it ends otherwise
     UNDECIDED: "after long training it can't be told: the difference is {gap} points {interval}.",
 }
 INSTEAD_OF = "{epochs} epochs in place of {usual}"
-IS = "the difference is {gap} points {within}, a change of {does} {does_within}."
+IS = "the difference is {gap} points {within}, a change of {does} {does_within} in students of the same seeds."
 SHORTER = {  # what that does to the difference, by what the interval of the change says
     MAKES: f"With {INSTEAD_OF}, students of mixed images' teachers lose ground: {IS}",
     CLOSES: f"With {INSTEAD_OF}, students of mixed images' teachers gain ground: {IS}",
@@ -125,18 +125,21 @@ def after_short_training(changes: pd.DataFrame | None, network: str) -> list[str
     of them, or where they train for no longer as it is."""
     if changes is None:
         return []
-    epochs = int(SHORT.partition("=")[2])
-    found = changes.query(f"who == '{SHORT}' and network == @network and epochs > @epochs")
+    found = changes.query(f"who == '{SHORT}' and network == @network and epochs > {SHORT_EPOCHS}")
     return [
         SHORTER[row.says].format(
-            epochs=epochs, usual=row.epochs, gap=points(row.gap), within=within(row.gap_low, row.gap_high),
+            epochs=SHORT_EPOCHS, usual=row.epochs, gap=points(row.gap), within=within(row.gap_low, row.gap_high),
             does=points(row.estimate), does_within=within(row.low, row.high),
         ) for row in found.itertuples() if not np.isnan(row.low)
     ]  # fmt: skip
 
 
 def within(low: float, high: float) -> str:
-    return f"(95 % interval {points(low)} to {points(high)})"
+    return f"({interval(low, high)})"
+
+
+def interval(low: float, high: float) -> str:
+    return f"95 % interval {points(low)} to {points(high)}"
 
 
 def told(text: str, effect: Finding) -> str:

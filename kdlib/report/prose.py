@@ -50,7 +50,7 @@ def exceptions() -> str:
 
 def networks() -> str:
     """Size and rates of each architecture in each profile: what no parameter sets."""
-    names = ("width", "peak_lr", "weight_decay", "precision", "clip_norm", "student_seeds")
+    names = ("width", "peak_lr", "weight_decay", "precision", "clip_norm", "student_seeds", "chosen")
     lines = [["Profile", "Network", *(f"`{name}`" for name in names)], [":---", ":---", *[":---"] * len(names)]]
     for profile in study.PROFILES:
         for model, own in yaml.safe_load(study.profile_text(profile))["networks"].items():

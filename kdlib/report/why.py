@@ -1,29 +1,29 @@
-"""The answer of the chapter *Why*, in two sentences: what length does, and what the gap at 12 epochs hangs on.
+"""The answer of the chapter *Why*, in two sentences: what length does, and what the gap hangs on after short training.
 
-What each outcome means was declared before the runs (`kdlib.causes`), and so were the words on length. Those on the
-rest were put together anew, each change with its outcome, when most results were known; the runs decide which outcome
-a change has, and its numbers (`kdlib.results.gaps`).
+What each outcome means was declared before the runs (`kdlib.causes`), and so were the words on length, but for those
+on a gap that closes, which had it turn round. Those on the rest were put together anew, each change with its outcome,
+when most results were known; the runs decide which outcome a change has, and its numbers (`kdlib.results.gaps`).
 """
 
 from collections.abc import Collection, Iterator, Mapping
 
 import pandas as pd
 
-from kdlib.causes import SHORT
-from kdlib.report.front import points, within
+from kdlib.causes import SHORT, SHORT_EPOCHS
+from kdlib.report.front import interval, points, within
 from kdlib.report.markdown import Markdown
 from kdlib.results.claims import MIXED
 from kdlib.results.gaps import CLOSES, MAKES, NOTHING, OPEN
 from kdlib.results.names import listing, network_name
 
 LENGTH = {  # what short training does, by what the interval says of it
-    MAKES: "Short training makes the gap: 12 epochs change it by {does} points {within}, to {gap}, so that students of "
-    "mixing teachers learn more slowly.",
-    CLOSES: "Short training turns the gap round: 12 epochs change it by {does} points {within}, to {gap}.",
-    NOTHING: "Short training does nothing to the gap: 12 epochs change it by {does} points {within}.",
-    OPEN: "Whether short training makes the gap can't be told: 12 epochs change it by {does} points {within}.",
+    MAKES: "Short training makes the gap: {epochs} epochs change it by {does} points {within}, to {gap}, so that "
+    "students of mixing teachers learn more slowly.",
+    CLOSES: "Short training closes the gap: {epochs} epochs change it by {does} points {within}, to {gap}.",
+    NOTHING: "Short training does nothing to the gap: {epochs} epochs change it by {does} points {within}.",
+    OPEN: "Whether short training makes the gap can't be told: {epochs} epochs change it by {does} points {within}.",
 }
-WHERE = {  # the changes that are asked of the gap at 12 epochs
+WHERE = {  # the changes that are asked of the gap after short training
     "epochs=12+reduction=mean": "where the distillation term is as weak as in the released code's loss",
     "epochs=12+temperature=1": "where nothing is softened, at temperature 1",
     "epochs=12+targets=one_scale": "where all teachers' logits have one scale",
@@ -62,7 +62,7 @@ def causes_found(found: pd.DataFrame, each: pd.DataFrame) -> Markdown:
 def of_length(rows: Mapping[str, tuple]) -> Iterator[str]:
     if row := rows.get(SHORT):
         does, gap = points(row.estimate), points(row.gap)
-        yield LENGTH[row.says].format(does=does, within=within(row.low, row.high), gap=gap)
+        yield LENGTH[row.says].format(epochs=SHORT_EPOCHS, does=does, within=within(row.low, row.high), gap=gap)
 
 
 def of_causes(rows: Mapping[str, tuple], gains: Collection[str]) -> Iterator[str]:
@@ -74,10 +74,9 @@ def of_causes(rows: Mapping[str, tuple], gains: Collection[str]) -> Iterator[str
         if where := [f"{WHERE[one]} {numbers(rows[one])}" for one, says in done.items() if says == outcome]:
             told.append(clause.format(where=listing(where)))
     if told:
-        yield f"At 12 epochs {'; '.join(told)}."
+        yield f"At {SHORT_EPOCHS} epochs {'; '.join(told)}."
 
 
 def numbers(row) -> str:
     """What a change does, in points, and the gap that is left."""
-    low, high = points(row.low), points(row.high)
-    return f"(by {points(row.estimate)} points, 95 % interval {low} to {high}, to {points(row.gap)})"
+    return f"(by {points(row.estimate)} points, {interval(row.low, row.high)}, to {points(row.gap)})"

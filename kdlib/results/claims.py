@@ -301,7 +301,7 @@ def declare() -> tuple[Claim, ...]:
             "The same order holds under shift, on CINIC-10's ImageNet part.",
             "Table 2",
             "02_students",
-            "Five augmentations, and accuracies under shift from 1,531 images, are too few to test an order. The rank "
+            "Five augmentations, and accuracies under shift from so few images, are too few to test an order. The rank "
             "correlations between accuracy on the test set and on the shifted one are told as they are.",
             *(
                 correlation(*pair, "above", 0.5)

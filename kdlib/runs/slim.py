@@ -5,16 +5,17 @@ compare that image by image, the classes will do: `check` computes from them aga
 has the checksum of the predictions, `again` tells whether the run comes out the same.
 """
 
+import json
+
 import numpy as np
 from filelock import Timeout
 
 from kdlib import written_aside
-from kdlib.runs.specs import RunError
+from kdlib.runs.specs import RunError, canonical
 from kdlib.runs.store import (
     CLASSES,
     PREDICTIONS,
     SUMS,
-    TRAIN_LOGITS,
     Run,
     content_of,
     find,
@@ -29,7 +30,7 @@ def slim(name: str) -> Run:
     """Do so with the stored network whose key is `name`; one that was done stays as it is. Broken off, it is done again
     from the beginning."""
     run = find(name)
-    if run.spec.held_out or (run.folder / TRAIN_LOGITS).exists():
+    if run.spec.held_out or teaches(run):
         raise RunError(f"{name} was not judged on the test set, or students learn from it: of such runs all is kept")
     try:
         with locked(run.store, name):  # of what changes nothing has been read yet: another process may have slimmed it
@@ -40,6 +41,13 @@ def slim(name: str) -> Run:
     except Timeout as error:
         raise RunError(f"another process is at work on {run.folder}: wait until it has ended") from error
     return find(name, run.store)
+
+
+def teaches(run: Run) -> bool:
+    """Whether its store has a student of it."""
+    of = canonical(run.spec)
+    specs = (json.loads(path.read_text(encoding="utf-8")) for path in run.store.glob("*/spec.json"))
+    return any(spec.get("teacher") == of for spec in specs)
 
 
 def keep_classes(run: Run) -> None:

@@ -6,7 +6,7 @@ A run is a folder `<key>` in the run store (`KDLIB_RUNS`, or `runs/` beside the 
     metrics.json        what it scored, and where the numbers come from
     history.csv         a row an epoch
     predictions.npz     float16 logits on the test sets, with their labels
-    classes.npz         in its place, of students of which no page shows more: the predicted classes of the test set,
+    classes.npz         in its place, of networks of which no page shows more: the predicted classes of the test set,
                         with their labels (`kdlib.runs.slim`)
     latent.npz          of a network trained on labels: what the figure of the latent space shows
     train_logits.npy.xz of a network trained on labels: float16 logits on the training images, for its students; a
@@ -16,7 +16,7 @@ A run is a folder `<key>` in the run store (`KDLIB_RUNS`, or `runs/` beside the 
 
 Latent space, logits and weights may be missing: only figures and claims on the latent space, and students that are
 still to be trained, need them. Weights are not committed, the other two only of CIFAR-10's trained teachers under the
-augmentations of the study, and logits of reduced ones for one seed. A run that was judged on images held out has the
+augmentations of the study, and logits of some of the reduced ones. A run that was judged on images held out has the
 first three alone.
 
 Every byte is checked against SHA256SUMS as it is read. Without us: `sha256sum -c --ignore-missing SHA256SUMS`.

@@ -202,9 +202,7 @@ def storm_of_parameters(count: int, seed: int) -> collections.Counter:
     settings = [
         lambda value: metrics.expected_calibration_error(probs, labels, bins=value),
         lambda value: metrics.adaptive_calibration_error(probs, labels, bins=value),
-        lambda value: metrics.reliability_curve(probs, labels, bins=value, resamples=9),
-        lambda value: metrics.reliability_curve(probs, labels, level=value, resamples=9),
-        lambda value: metrics.reliability_curve(probs, labels, resamples=value),
+        lambda value: metrics.reliability_curve(probs, labels, bins=value),
         lambda value: metrics.reliability_curve(probs, labels, edges=value),
         lambda value: metrics.temperature_scaling(logits, labels, folds=value),
         lambda value: metrics.softmax(logits, value),
