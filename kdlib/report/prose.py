@@ -43,19 +43,28 @@ def exceptions() -> str:
     said = []
     for profile in study.PROFILES:
         for chapter, own in yaml.safe_load(study.profile_text(profile))["chapters"].items():
-            values = listing(f"`{name}` {as_yaml(value)}" for name, value in own.items())
-            said.append(f"- `{profile}`, chapter *{chapter}*: {values}")
+            said.append(f"- `{profile}`, chapter *{chapter}*: {values(own)}")
     return "\n".join(said)
 
 
 def networks() -> str:
-    """Size and rates of each architecture in each profile: what no parameter sets."""
-    names = ("width", "peak_lr", "weight_decay", "precision", "clip_norm", "student_seeds", "chosen")
+    """Size and rates of each architecture in each profile, and of students whose length was chosen: what no parameter
+    sets."""
+    names = ("width", "peak_lr", "weight_decay", "precision", "clip_norm", "student_seeds")
     lines = [["Profile", "Network", *(f"`{name}`" for name in names)], [":---", ":---", *[":---"] * len(names)]]
+    chosen = []
     for profile in study.PROFILES:
         for model, own in yaml.safe_load(study.profile_text(profile))["networks"].items():
             lines.append([f"`{profile}`", f"`{model}`", *(as_yaml(own.get(name)) for name in names)])
-    return numbered(lines, "Networks of each profile, from `kdlib/profiles/`.", "tab-networks")
+            if "chosen" in own:
+                chosen.append(f"- `{profile}`, `{model}` of the chosen length: {values(own['chosen'])}")
+    table = numbered(lines, "Networks of each profile, from `kdlib/profiles/`.", "tab-networks")
+    return "\n".join([table, *chosen])
+
+
+def values(own: dict) -> str:
+    """What a part of a profile sets, in words."""
+    return listing(f"`{name}` {as_yaml(value)}" for name, value in own.items())
 
 
 def as_yaml(value: Any) -> str:
