@@ -23,7 +23,7 @@ from kdlib.results.names import AUGMENTATIONS, BASELINE
 
 MIXED = {("mixup", BASELINE): 0.5, ("cutmix", BASELINE): 0.5, (BASELINE, BASELINE): -1.0}
 IMAGES = 200
-SIZES = ((2, 1), (2, 4), (5, 1), (5, 2), (5, 4))  # teachers' seeds, students of each
+SIZES = ((2, 1), (2, 4), (2, 8), (5, 1), (5, 2), (5, 4))  # teachers' seeds, students of each
 # Of the variance of a training: the teacher's part, the student's seed's, and its own.
 SHARES = {"its own": (0, 0, 1), "teacher's": (1, 0, 0), "teacher's and own": (1, 0, 1), "all alike": (1, 1, 1)}
 BY_IMAGES = (0.0, 0.5)  # standard deviation of a mean by its images, over that of a training
