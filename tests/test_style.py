@@ -65,6 +65,7 @@ def test_a_drawing_is_shortened_without_moving_what_it_shows():
     tick = b'<text x="1.23456" transform="rotate(-0 1 2)">0.025</text>'
     assert style.shorter(tick) == b'<text x="1.23">0.025</text>'  # a number that is read is not cut
     assert style.shorter(b"<g>\n  <text>a b</text>\n</g>\n") == b"<g><text>a b</text></g>\n"
+    assert style.shorter(b'<g id="line_1"><path id="m1"/></g>') == b'<g><path id="m1"/></g>'  # a marker is referred to
     turned = b'<text transform="rotate(-90 1 2)"/>'
     assert style.shorter(turned) == turned
 

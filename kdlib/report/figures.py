@@ -335,7 +335,7 @@ def budget_curve(trials: pd.DataFrame) -> Picture:
         bottom.set_xticks(ticks, ticks)
         bottom.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     axes[0, 0].set_ylabel("validation accuracy")
-    axes[1, 0].set_ylabel("points of validation from\nthe baseline teacher's student")
+    axes[1, 0].set_ylabel("points from the\nbaseline's student")
     controls = [one for one in CONTROLS if one in set(found["teacher_augmentation"][found["control"]])]
     lines = [handle("mean of students", color=GREY, marker="o", ms=3, lw=1.6)]
     losses = [one for one in LOSSES if one in set(found["loss"])]
