@@ -12,6 +12,10 @@ from kdlib.results.gaps import CLOSES, MAKES, NOTHING, OPEN
 
 OUTCOMES = (MAKES, CLOSES, NOTHING, OPEN)
 ASKED = ("epochs=12", *why.WHERE)
+WORTH = pd.DataFrame(
+    [("none", "alone", 0.013), ("uniform", "alone", 0.009), ("none", "uniform", 0.004), ("mixup", "uniform", -0.05)],
+    columns=["who", "less", "estimate"],
+).assign(network="lenet", low=lambda d: d["estimate"] - 0.002, high=lambda d: d["estimate"] + 0.002)
 
 
 def gaps(**says):
@@ -29,11 +33,15 @@ def each(*gained, arm="mixup"):
     return frame.assign(network="lenet")
 
 
+def answer(found, each, worth=WORTH[:0]):
+    return why.causes_found(found, each, worth)
+
+
 @pytest.mark.parametrize("change, does", list(itertools.product(ASKED, OUTCOMES)))
 def test_each_outcome_is_told_with_its_numbers(change, does):
-    said = why.causes_found(gaps(**{change: does}), each())
+    said = answer(gaps(**{change: does}), each())
     assert "by +1.1 points" in said and "95 % interval +0.9 to +1.3" in said and said.endswith(".") and "{" not in said
-    others = {why.causes_found(gaps(**{change: other}), each()) for other in OUTCOMES if other != does}
+    others = {answer(gaps(**{change: other}), each()) for other in OUTCOMES if other != does}
     assert len(others) == 3 and said not in others
 
 
@@ -43,7 +51,7 @@ def test_what_is_said_was_declared():
 
 def test_two_sentences_tell_each_change_once_and_by_what_it_does():
     outcomes = dict(zip(ASKED, (MAKES, CLOSES, OPEN, CLOSES, NOTHING), strict=True))
-    said = why.causes_found(gaps(**outcomes), each())
+    said = answer(gaps(**outcomes), each())
     first, second = said.split(". At 12 epochs ")
     assert "12 epochs change it by +1.1 points (95 % interval +0.9 to +1.3), to −1.1" in first
     closes, stays, untold = second.split("; ")
@@ -58,25 +66,41 @@ def test_two_sentences_tell_each_change_once_and_by_what_it_does():
 
 def test_without_seeds_or_students_there_is_no_answer():
     one_seed = gaps(**dict.fromkeys(ASKED, OPEN)).assign(low=np.nan, high=np.nan)
-    assert why.causes_found(one_seed, each()) == why.UNTOLD
-    assert why.causes_found(gaps(**{"epochs=5": OPEN}), each()) == why.causes_found(gaps(), each()) == why.NOT_TRAINED
+    assert answer(one_seed, each()) == why.UNTOLD
+    assert answer(gaps(**{"epochs=5": OPEN}), each()) == answer(gaps(), each()) == why.NOT_TRAINED
 
 
 def test_each_network_has_its_own_answer():
     lenet, alexnet = (gaps(**{"epochs=12": does}) for does in (MAKES, OPEN))
     both = pd.concat([lenet, alexnet.assign(network="alexnet")])
-    of_lenet, of_alexnet = why.causes_found(both, each()).split("\n\n")
-    assert of_lenet == f"LeNet: {why.causes_found(lenet, each())}"
-    assert of_alexnet == f"AlexNet: {why.causes_found(alexnet, each())}"
+    of_lenet, of_alexnet = answer(both, each()).split("\n\n")
+    assert of_lenet == f"LeNet: {answer(lenet, each())}"
+    assert of_alexnet == f"AlexNet: {answer(alexnet, each())}"
 
 
 @pytest.mark.parametrize("arm, gains", [("mixup", True), ("cutmix", True), ("none", False)])
 def test_a_gap_that_closes_by_a_gain_is_told_apart(arm, gains):
     weaker = ASKED[1]
-    said = why.causes_found(gaps(**{weaker: CLOSES}), each(weaker, arm=arm))
+    said = answer(gaps(**{weaker: CLOSES}), each(weaker, arm=arm))
     assert ("it closes, as students of mixing teachers gain, where the distillation" in said) == gains
     assert ("it closes, without a clear gain of mixing teachers' students, where the distillation" in said) != gains
-    short = why.causes_found(gaps(**{"epochs=12": CLOSES}), each("epochs=12"))
+    short = answer(gaps(**{"epochs=12": CLOSES}), each("epochs=12"))
     assert short.startswith("Short training closes the gap")
     of_other = each(weaker, arm=arm).assign(network="alexnet")
-    assert "without a clear gain" in why.causes_found(gaps(**{weaker: CLOSES}), of_other)
+    assert "without a clear gain" in answer(gaps(**{weaker: CLOSES}), of_other)
+
+
+def test_what_a_teacher_knows_is_told_beside_what_holding_back_does():
+    found = gaps(**{"epochs=12": MAKES})
+    last = answer(found, each(), WORTH).removeprefix(answer(found, each()))
+    assert last.startswith(" Over a network without a teacher, ") and "{" not in last
+    told = (f"+{one} points (95 % interval +{one - 0.2:.1f} to +{one + 0.2:.1f})" for one in (1.3, 0.9, 0.4))
+    taught, held_back, knows = told
+    assert f"teacher gain {taught}, " in last and f"hold them back, {held_back}: " in last
+    assert last.endswith(f"what the teacher knows is worth {knows}.")
+
+
+@pytest.mark.parametrize("lacking", [WORTH[1:], WORTH.assign(low=np.nan), WORTH.assign(network="alexnet")])
+def test_what_a_teacher_knows_is_told_of_seeds_and_of_both_controls_alone(lacking):
+    found = gaps(**{"epochs=12": MAKES})
+    assert answer(found, each(), lacking) == answer(found, each())

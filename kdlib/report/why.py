@@ -1,12 +1,15 @@
-"""The answer of the chapter *Why*, in two sentences: what length does, and what the gap hangs on after short training.
+"""The answer of the chapter *Why*, in three sentences: what length does, what the gap hangs on after short training,
+and what a teacher's knowledge is worth.
 
 What each outcome means was declared before the runs (`kdlib.causes`), and so were the words on length, but for those
 on a gap that closes, which had it turn round. Those on the rest were put together anew, each change with its outcome,
-when most results were known; the runs decide which outcome a change has, and its numbers (`kdlib.results.gaps`).
+when most results were known; the runs decide which outcome a change has, and its numbers (`kdlib.results.gaps`). The
+last sentence has one outcome, its numbers, and was written when they were known.
 """
 
 from collections.abc import Collection, Iterator, Mapping
 
+import numpy as np
 import pandas as pd
 
 from kdlib.causes import SHORT, SHORT_EPOCHS
@@ -14,7 +17,7 @@ from kdlib.report.front import interval, points, within
 from kdlib.report.markdown import Markdown
 from kdlib.results.claims import MIXED
 from kdlib.results.gaps import CLOSES, MAKES, NOTHING, OPEN
-from kdlib.results.names import listing, network_name
+from kdlib.results.names import BASELINE, listing, network_name
 
 LENGTH = {  # what short training does, by what the interval says of it
     MAKES: "Short training makes the gap: {epochs} epochs change it by {does} points {within}, to {gap}, so that "
@@ -37,13 +40,18 @@ SAID = {  # what they do to it, in the order in which it is told
     NOTHING: "it stays, to within half a point, {where}",
     OPEN: "whether it changes {where} can't be told",
 }
+KNOWLEDGE = (
+    "Over a network without a teacher, each kind trained for as long as held-out images favour, students of the "
+    "baseline's teacher gain {taught}, those of a teacher that says nothing, and can only hold them back, {uniform}: "
+    "what the teacher knows is worth {knows}."
+)
 UNTOLD = "One seed of each network can't tell what a change does from chance: this edition gives no answer."
 NOT_TRAINED = "The students that would answer this have not been trained."
 
 
-def causes_found(found: pd.DataFrame, each: pd.DataFrame) -> Markdown:
+def causes_found(found: pd.DataFrame, each: pd.DataFrame, worth: pd.DataFrame) -> Markdown:
     """What the changes say, of those that were trained, network by network; `found` and `each` are what `gaps` and
-    `by_augmentation` give."""
+    `by_augmentation` give, `worth` are contrasts of students and controls of the chosen lengths with the controls."""
     gained = each[each["augmentation"].isin(MIXED) & (each["low"] > 0)]
     asked = found[found["who"].isin([SHORT, *WHERE])]
     if asked.empty:
@@ -55,7 +63,9 @@ def causes_found(found: pd.DataFrame, each: pd.DataFrame) -> Markdown:
         by_change = {row.who: row for row in rows.itertuples()}
         gains = set(gained["change"][gained["network"] == network])
         before = f"{network_name(network)}: " if asked["network"].nunique() > 1 else ""
-        told.append(before + " ".join([*of_length(by_change), *of_causes(by_change, gains)]))
+        of_network = worth[worth["network"] == network]
+        said = [*of_length(by_change), *of_causes(by_change, gains), *of_knowledge(of_network)]
+        told.append(before + " ".join(said))
     return Markdown("\n\n".join(told))
 
 
@@ -75,6 +85,15 @@ def of_causes(rows: Mapping[str, tuple], gains: Collection[str]) -> Iterator[str
             told.append(clause.format(where=listing(where)))
     if told:
         yield f"At {SHORT_EPOCHS} epochs {'; '.join(told)}."
+
+
+def of_knowledge(worth: pd.DataFrame) -> Iterator[str]:
+    rows = {(row.who, row.less): row for row in worth.itertuples() if not np.isnan(row.low)}
+    asked = {"taught": (BASELINE, "alone"), "uniform": ("uniform", "alone"), "knows": (BASELINE, "uniform")}
+    if all(pair in rows for pair in asked.values()):
+        found = {name: rows[pair] for name, pair in asked.items()}
+        said = {name: f"{points(row.estimate)} points {within(row.low, row.high)}" for name, row in found.items()}
+        yield KNOWLEDGE.format(**said)
 
 
 def numbers(row) -> str:
