@@ -31,6 +31,8 @@ WHERE = {  # the changes that are asked of the gap after short training
     "epochs=12+temperature=1": "where nothing is softened, at temperature 1",
     "epochs=12+targets=one_scale": "where all teachers' logits have one scale",
     "epochs=12+targets=class_means": "where teachers say the same of all images of a class",
+    "epochs=12+kd_weight=0.1": "where the distillation term has a tenth of the weight and labels have the rest",
+    "epochs=12+kd_weight=1.0": "where the distillation term has all the weight and labels have none",
 }
 GAIN = "closes by a gain"  # of MixUp's students or CutMix's, and not by what the baseline's lose
 SAID = {  # what they do to it, in the order in which it is told
