@@ -73,7 +73,7 @@ def test_a_picture_is_small_transparent_and_the_same_each_time(name, which, requ
     shown = picture._repr_mimebundle_()
     if picture.form == "svg":
         assert shown["image/svg+xml"].lstrip().startswith("<?xml") and "<text" in shown["image/svg+xml"]
-        assert "dc:date" not in shown["image/svg+xml"] and "fill: #ffffff" not in shown["image/svg+xml"]
+        assert "dc:date" not in shown["image/svg+xml"] and "fill:#ffffff" not in shown["image/svg+xml"]
     else:
         assert content.startswith(b"\x89PNG") and "image/png" in shown
     assert not picture.figure.get_suptitle()  # captions stand with the notebook

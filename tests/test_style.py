@@ -60,8 +60,8 @@ def test_the_style_sheet_inverts_line_drawings_on_dark_pages():
 
 
 def test_a_drawing_is_shortened_without_moving_what_it_shows():
-    svg = b'<path d="M 1.2345 2.0 \nL 3.456 4.5 \nz\n" style="opacity: 0.15"/>'
-    assert style.shorter(svg) == b'<path d="M 1.2 2.0 3.4 4.5 z " style="opacity: 0.15"/>'
+    svg = b'<path d="M 1.2345 2.0 \nL 3.456 4.5 \nz\n" style="opacity: 0.15; stroke: none"/>'
+    assert style.shorter(svg) == b'<path d="M 1.2 2.0 3.4 4.5 z " style="opacity:0.15;stroke:none"/>'
     tick = b'<text x="1.23456" transform="rotate(-0 1 2)">0.025</text>'
     assert style.shorter(tick) == b'<text x="1.23">0.025</text>'  # a number that is read is not cut
     assert style.shorter(b"<g>\n  <text>a b</text>\n</g>\n") == b"<g><text>a b</text></g>\n"
@@ -75,7 +75,7 @@ def test_a_line_goes_from_point_to_point_and_comes_out_where_it_did():
     points = np.round(rng.uniform(-50, 600, (200, 2)), 1)
     line = " ".join(f"{value:.1f}" for value in points.ravel()).encode()
     short = style.shorter(b'<path d="M ' + line + b' " style="fill: none"/>').decode()
-    told = re.fullmatch(r'<path d="m([^"]*)" style="fill: none"/>', short)[1]
+    told = re.fullmatch(r'<path d="m([^"]*)" style="fill:none"/>', short)[1]
     steps = np.array([float(one) for one in re.findall(r"-?(?:\d+\.?\d*|\.\d+)", told)]).reshape(-1, 2)
     np.testing.assert_allclose(np.cumsum(steps, axis=0), points, atol=1e-9)
     assert len(told) < len(line)
