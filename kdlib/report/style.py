@@ -101,9 +101,9 @@ class Picture:
 
 
 def shorter(svg: bytes) -> bytes:
-    """A drawing in fewer bytes: a tenth of a point is fine enough for a path, a hundredth for other
-    coordinates, a line goes on where a path says nothing else, from one point to the next, a turn by nothing is none,
-    groups have no names, and nothing stands between tags or within a style. Its text stays as it is."""
+    """A drawing in fewer bytes: a tenth of a point is fine enough for a path, a hundredth for other coordinates, a
+    line goes on where a path says nothing else, from one point to the next, a turn by nothing is none, groups have
+    no names, the font has one, and nothing stands between tags or within a style. Its text stays as it is."""
 
     def path(found: re.Match) -> bytes:
         return re.sub(rb"\s*\n(?:L )?", b" ", re.sub(rb"(\.\d)\d+", rb"\1", found[0]))
@@ -114,7 +114,21 @@ def shorter(svg: bytes) -> bytes:
         return re.sub(rb"(\d\.\d\d)\d+", rb"\1", dense)
 
     svg = re.sub(rb">\s+<", b"><", re.sub(rb"<[^>]*>", tag, re.sub(rb' d="[^"]+"', path, svg)))
-    return re.sub(rb'(?<= d=")M ([-\d. ]+?) ?(?=")', lambda line: from_point_to_point(line[1]), svg)
+    svg = re.sub(rb'(?<= d=")M ([-\d. ]+?) ?(?=")', lambda line: from_point_to_point(line[1]), svg)
+    return font_named_once(svg)
+
+
+def font_named_once(svg: bytes) -> bytes:
+    """A drawing whose text is all in one font, with that at its root.
+
+    >>> font_named_once(b'<svg x="1"><text style="font-size:9px;font-family:A, serif;fill:red">a</text></svg>')
+    b'<svg style="font-family:A, serif" x="1"><text style="font-size:9px;fill:red">a</text></svg>'
+    """
+    fonts = set(re.findall(rb';font-family:[^;"]*', svg))
+    if len(fonts) != 1:
+        return svg
+    (font,) = fonts
+    return svg.replace(font, b"").replace(b"<svg ", b'<svg style="' + font[1:] + b'" ', 1)
 
 
 def from_point_to_point(points: bytes) -> bytes:
