@@ -1,7 +1,7 @@
 """How figures look: one colour an augmentation, legible on both grounds, and drawings in few bytes."""
 
-import itertools
 import doctest
+import itertools
 import re
 from pathlib import Path
 
