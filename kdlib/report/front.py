@@ -135,10 +135,10 @@ def after_short_training(changes: pd.DataFrame | None, network: str) -> list[str
 
 
 def within(low: float, high: float) -> str:
-    return f"({interval(low, high)})"
+    return f"({interval_in_points(low, high)})"
 
 
-def interval(low: float, high: float) -> str:
+def interval_in_points(low: float, high: float) -> str:
     return f"95 % interval {points(low)} to {points(high)}"
 
 

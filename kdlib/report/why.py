@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from kdlib.causes import SHORT, SHORT_EPOCHS
-from kdlib.report.front import interval, points, within
+from kdlib.report.front import interval_in_points, points, within
 from kdlib.report.markdown import Markdown
 from kdlib.results.claims import MIXED
 from kdlib.results.gaps import CLOSES, MAKES, NOTHING, OPEN
@@ -100,4 +100,4 @@ def of_knowledge(worth: pd.DataFrame) -> Iterator[str]:
 
 def numbers(row) -> str:
     """What a change does, in points, and the gap that is left."""
-    return f"(by {points(row.estimate)} points, {interval(row.low, row.high)}, to {points(row.gap)})"
+    return f"(by {points(row.estimate)} points, {interval_in_points(row.low, row.high)}, to {points(row.gap)})"
