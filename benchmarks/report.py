@@ -198,7 +198,7 @@ LINES = [
     Line(
         "the pages of the published edition, a strict build", "report", False, 25,
         lambda r: r.median("report", "pages"), lambda r: r.spread("report", "pages"),
-        "Sphinx reads and writes the pages, and a page for each run beside them.",
+        "Sphinx reads and writes the pages, much of it on one core.",
     ),
     Line(
         "`runs.ensure` on 300 existing runs", "store", False, 2.0,
