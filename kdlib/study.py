@@ -408,9 +408,9 @@ def chosen_students(s: Settings) -> list[Spec]:
                 "uniform": [uniform_teacher(s)],
                 "random": [random_teacher(s, s.seeds[0])],
             }
-            for group, of_group in groups.items():
+            for group, its_teachers in groups.items():
                 recipe = s.chosen(model, group, reduction)
-                pairs = product(of_group, s.own_seeds(model, group, reduction)) if recipe else ()
+                pairs = product(its_teachers, s.own_seeds(model, group, reduction)) if recipe else ()
                 specs += [student(s, model, of, reduction, seed=seed, recipe=recipe) for of, seed in pairs]
         if recipe := s.chosen(model, "alone"):
             specs += [replace(alone(s, model, seed), recipe=recipe) for seed in s.own_seeds(model, "alone")]
