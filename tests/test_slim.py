@@ -126,6 +126,11 @@ def test_a_network_without_a_teacher_may_have_taught_none(store):
     assert check.walk(store).faults == {}
 
 
+def test_another_run_that_is_damaged_is_no_hindrance(store):
+    (store / runs.key(HELD_OUT) / "spec.json").write_text("{")
+    assert slim.slim(NAME).is_slim
+
+
 def test_one_that_another_process_is_at_is_left(store):
     with FileLock(store / ".locks" / NAME), pytest.raises(RunError, match="another process is at work on"):
         slim.slim(NAME)
