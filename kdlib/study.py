@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from kdlib import KdlibError, augment, extensions
-from kdlib.causes import SHORT, SMOOTHING
+from kdlib.causes import FEWER, SHORT, SMOOTHING
 from kdlib.data import LOADERS as DATASETS
 from kdlib.distill import MAX_TEMPERATURE, TERMS
 from kdlib.models import ARCHITECTURES, FULL_WIDTH
@@ -484,7 +484,7 @@ def changed_students(s: Settings, change: str) -> list[Distilled]:
         for recipe in [s.chosen(model, "taught", reduction)]
         for seed in s.seeds
         for a in s.augmentations
-        for own in range(s.students_per_teacher)
+        for own in range(min(s.students_per_teacher, FEWER.get(change, s.students_per_teacher)))
     ]
 
 

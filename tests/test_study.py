@@ -172,7 +172,8 @@ def test_why_changes_one_thing_at_a_time_of_the_same_students(profile):
     assert len(before) == 3 * len(s.seeds) * s.students_per_teacher
     for change in s.changes:
         after = study.changed_students(s, change)
-        for one, other in zip(before, after, strict=True):
+        fewer = causes.FEWER.get(change, s.students_per_teacher)
+        for one, other in zip([spec for spec in before if spec.seed < fewer], after, strict=True):
             assert (one.teacher, one.seed, one.model) == (other.teacher, other.seed, other.model)
             assert runs.key(one) != runs.key(other)
     of_changes = [spec for change in ("", *s.changes) for spec in study.changed_students(s, change)]
@@ -212,6 +213,14 @@ def test_a_declared_change_can_be_made_and_stands_beside_one_that_is_declared(ch
     for name, value in study.settings_of_change(change).items():
         assert changed[name] == (tuple(value) if isinstance(value, list) else value)
     assert causes.reference_of(change, causes.QUESTIONS["length"]) in ("", "epochs=12")
+
+
+def test_of_the_whole_released_protocol_each_teacher_has_two_students_at_most():
+    def own_seeds(**overrides):
+        s = study.settings("why", "paper", changes=[causes.PROTOCOL], **overrides)
+        return {spec.seed for spec in study.changed_students(s, causes.PROTOCOL)}
+
+    assert own_seeds() == own_seeds(students_per_teacher=3) == {0, 1} and own_seeds(students_per_teacher=1) == {0}
 
 
 @pytest.mark.parametrize(
