@@ -24,8 +24,8 @@ Declared when students of class means and of shuffled logits were known, before 
    over it without knowledge: by students of a teacher that was never trained and of one that says nothing, which can
    only restrain them, and by a network without a teacher whose labels are smoothed.
 
-Declared before any network of it was trained: the whole protocol takes eight times as long as other changes, and its
-students are of the first two seeds of their own (`FEWER`).
+Declared before any network of it was done: the whole protocol takes eight times as long as other changes, and its
+students are of the first two seeds of their own (`FEWER`); and to it is added the released code's form of the loss.
 """
 
 SHORT_EPOCHS = 12
@@ -45,9 +45,9 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "epochs=12+temperature=8",
     ),
     "knowledge": ("epochs=12+targets=class_means", "epochs=12+targets=shuffled"),
-    "released protocol": ("peak_lr=0.001", "weight_decay=0.0", PROTOCOL),
+    "released protocol": ("peak_lr=0.001", "weight_decay=0.0", PROTOCOL, f"{PROTOCOL}+reduction=mean"),
 }  # fmt: skip
-FEWER = {PROTOCOL: 2}  # students of each teacher, at most
+FEWER = 2  # students of each teacher, at most, under the protocol
 
 
 def question_of(change: str) -> str:

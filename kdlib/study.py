@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from kdlib import KdlibError, augment, extensions
-from kdlib.causes import FEWER, SHORT, SMOOTHING
+from kdlib.causes import FEWER, PROTOCOL, SHORT, SMOOTHING
 from kdlib.data import LOADERS as DATASETS
 from kdlib.distill import MAX_TEMPERATURE, TERMS
 from kdlib.models import ARCHITECTURES, FULL_WIDTH
@@ -477,14 +477,15 @@ def why(s: Settings) -> list[Spec]:
 
 def changed_students(s: Settings, change: str) -> list[Distilled]:
     """Under the first form of the loss; of the chosen length, or the long one where none is chosen."""
-    reduction = s.reductions[0]
+    reduction, students = s.reductions[0], s.students_per_teacher
+    own_seeds = range(min(students, FEWER) if change.startswith(PROTOCOL) else students)
     return [
         changed(student(s, model, teacher(s, a, seed), reduction, seed=own, recipe=recipe), change)
         for model in s.students
         for recipe in [s.chosen(model, "taught", reduction)]
         for seed in s.seeds
         for a in s.augmentations
-        for own in range(min(s.students_per_teacher, FEWER.get(change, s.students_per_teacher)))
+        for own in own_seeds
     ]
 
 

@@ -172,7 +172,7 @@ def test_why_changes_one_thing_at_a_time_of_the_same_students(profile):
     assert len(before) == 3 * len(s.seeds) * s.students_per_teacher
     for change in s.changes:
         after = study.changed_students(s, change)
-        fewer = causes.FEWER.get(change, s.students_per_teacher)
+        fewer = causes.FEWER if causes.PROTOCOL in change else s.students_per_teacher
         for one, other in zip([spec for spec in before if spec.seed < fewer], after, strict=True):
             assert (one.teacher, one.seed, one.model) == (other.teacher, other.seed, other.model)
             assert runs.key(one) != runs.key(other)
@@ -216,11 +216,14 @@ def test_a_declared_change_can_be_made_and_stands_beside_one_that_is_declared(ch
 
 
 def test_of_the_whole_released_protocol_each_teacher_has_two_students_at_most():
-    def own_seeds(**overrides):
-        s = study.settings("why", "paper", changes=[causes.PROTOCOL], **overrides)
-        return {spec.seed for spec in study.changed_students(s, causes.PROTOCOL)}
+    def own_seeds(change, **overrides):
+        s = study.settings("why", "paper", changes=[change], **overrides)
+        return {spec.seed for spec in study.changed_students(s, change)}
 
-    assert own_seeds() == own_seeds(students_per_teacher=3) == {0, 1} and own_seeds(students_per_teacher=1) == {0}
+    for change in (causes.PROTOCOL, f"{causes.PROTOCOL}+reduction=mean"):
+        assert own_seeds(change) == own_seeds(change, students_per_teacher=3) == {0, 1}
+        assert own_seeds(change, students_per_teacher=1) == {0}
+    assert own_seeds("epochs=90", students_per_teacher=3) == {0, 1, 2}
 
 
 @pytest.mark.parametrize(

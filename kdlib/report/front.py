@@ -135,11 +135,7 @@ def after_short_training(changes: pd.DataFrame | None, network: str) -> list[str
 
 
 def within(low: float, high: float) -> str:
-    return f"({interval_in_points(low, high)})"
-
-
-def interval_in_points(low: float, high: float) -> str:
-    return f"95 % interval {points(low)} to {points(high)}"
+    return f"(95 % interval {points(low)} to {points(high)})"
 
 
 def told(text: str, effect: Finding) -> str:

@@ -1,10 +1,11 @@
-"""The answer of the chapter *Why*, in three sentences: what length does, what the gap hangs on after short training,
-and what a teacher's knowledge is worth.
+"""The answer of the chapter *Why*, a sentence each: what length does, what the released code's way of training does,
+what the gap hangs on after short training, and what a teacher's knowledge is worth.
 
 What each outcome means was declared before the runs (`kdlib.causes`), and so were the words on length, but for those
-on a gap that closes, which had it turn round. Those on the rest were put together anew, each change with its outcome,
-when most results were known; the runs decide which outcome a change has, and its numbers (`kdlib.results.gaps`). The
-last sentence has one outcome, its numbers, and was written when they were known.
+on a gap that closes, which had it turn round, and the words on the released protocol. Those on the rest were put
+together anew, each change with its outcome, when most results were known; the runs decide which outcome a change has,
+and its numbers (`kdlib.results.gaps`). The last sentence has one outcome, its numbers, and was written when they were
+known.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -12,8 +13,8 @@ from collections.abc import Collection, Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from kdlib.causes import SHORT, SHORT_EPOCHS
-from kdlib.report.front import interval_in_points, points, within
+from kdlib.causes import PROTOCOL, SHORT, SHORT_EPOCHS
+from kdlib.report.front import points, within
 from kdlib.report.markdown import Markdown
 from kdlib.results.claims import MIXED
 from kdlib.results.gaps import CLOSES, MAKES, NOTHING, OPEN
@@ -26,13 +27,24 @@ LENGTH = {  # what short training does, by what the interval says of it
     NOTHING: "Short training does nothing to the gap: {epochs} epochs change it by {does} points {within}.",
     OPEN: "Whether short training makes the gap can't be told: {epochs} epochs change it by {does} points {within}.",
 }
+PROTOCOLS = {  # what the released code's way of training does, told with the gap that it leaves
+    MAKES: "Trained as the released code trains, the gap grows: it is {gap} points {gap_within}, a change of {does} "
+    "{within}.",
+    CLOSES: "Trained as the released code trains, the gap closes: it is {gap} points {gap_within}, a change of {does} "
+    "{within}.",
+    NOTHING: "Trained as the released code trains, the gap stays, to within half a point: it is {gap} points "
+    "{gap_within}.",
+    OPEN: "Whether the released code's way of training changes the gap can't be told: it is {gap} points {gap_within}, "
+    "a change of {does} {within}.",
+}
+TOLD = {SHORT: LENGTH, PROTOCOL: PROTOCOLS}
 WHERE = {  # the changes that are asked of the gap after short training
-    "epochs=12+reduction=mean": "where the distillation term is as weak as in the released code's loss",
-    "epochs=12+temperature=1": "where nothing is softened, at temperature 1",
-    "epochs=12+targets=one_scale": "where all teachers' logits have one scale",
-    "epochs=12+targets=class_means": "where teachers say the same of all images of a class",
-    "epochs=12+kd_weight=0.1": "where the distillation term has a tenth of the weight and labels have the rest",
-    "epochs=12+kd_weight=1.0": "where the distillation term has all the weight and labels have none",
+    "epochs=12+reduction=mean": "under the released code's weaker loss",
+    "epochs=12+temperature=1": "at temperature 1, where nothing is softened",
+    "epochs=12+targets=one_scale": "with all teachers' logits on one scale",
+    "epochs=12+targets=class_means": "with one and the same logits for all images of a class",
+    "epochs=12+kd_weight=0.1": "with a tenth of the weight on the teacher",
+    "epochs=12+kd_weight=1.0": "with no weight on the labels",
 }
 GAIN = "closes by a gain"  # of MixUp's students or CutMix's, and not by what the baseline's lose
 SAID = {  # what they do to it, in the order in which it is told
@@ -43,9 +55,9 @@ SAID = {  # what they do to it, in the order in which it is told
     OPEN: "whether it changes {where} can't be told",
 }
 KNOWLEDGE = (
-    "Over a network without a teacher, each kind trained for as long as held-out images favour, students of the "
-    "baseline's teacher gain {taught}, those of a teacher that says nothing, and can only hold them back, {uniform}: "
-    "what the teacher knows is worth {knows}."
+    "What the baseline's teacher knows is worth {knows} to its students: over a network without a teacher, each kind "
+    "trained for as long as held-out images favour, they gain {taught}, and those of a teacher that says nothing, and "
+    "can only hold them back, {uniform}."
 )
 UNTOLD = "One seed of each network can't tell what a change does from chance: this edition gives no answer."
 NOT_TRAINED = "The students that would answer this have not been trained."
@@ -55,7 +67,7 @@ def causes_found(found: pd.DataFrame, each: pd.DataFrame, worth: pd.DataFrame) -
     """What the changes say, of those that were trained, network by network; `found` and `each` are what `gaps` and
     `by_augmentation` give, `worth` are contrasts of students and controls of the chosen lengths with the controls."""
     gained = each[each["augmentation"].isin(MIXED) & (each["low"] > 0)]
-    asked = found[found["who"].isin([SHORT, *WHERE])]
+    asked = found[found["who"].isin([*TOLD, *WHERE])]
     if asked.empty:
         return Markdown(NOT_TRAINED)
     if asked["low"].isna().all():
@@ -64,17 +76,20 @@ def causes_found(found: pd.DataFrame, each: pd.DataFrame, worth: pd.DataFrame) -
     for network, rows in asked.groupby("network", sort=False):
         by_change = {row.who: row for row in rows.itertuples()}
         gains = set(gained["change"][gained["network"] == network])
-        before = f"{network_name(network)}: " if asked["network"].nunique() > 1 else ""
+        before = f"{network_name(network)}:\n\n" if asked["network"].nunique() > 1 else ""
         of_network = worth[worth["network"] == network]
-        said = [*of_length(by_change), *of_causes(by_change, gains), *of_knowledge(of_network)]
-        told.append(before + " ".join(said))
+        said = [*of_training(by_change), *of_causes(by_change, gains), *of_knowledge(of_network)]
+        told.append(before + "\n".join(f"- {sentence}" for sentence in said))
     return Markdown("\n\n".join(told))
 
 
-def of_length(rows: Mapping[str, tuple]) -> Iterator[str]:
-    if row := rows.get(SHORT):
-        does, gap = points(row.estimate), points(row.gap)
-        yield LENGTH[row.says].format(epochs=SHORT_EPOCHS, does=does, within=within(row.low, row.high), gap=gap)
+def of_training(rows: Mapping[str, tuple]) -> Iterator[str]:
+    """A sentence on each of `TOLD` that was trained."""
+    for row, words in ((rows[change], words) for change, words in TOLD.items() if change in rows):
+        yield words[row.says].format(
+            epochs=SHORT_EPOCHS, does=points(row.estimate), within=within(row.low, row.high), gap=points(row.gap),
+            gap_within=within(row.gap_low, row.gap_high),
+        )  # fmt: skip
 
 
 def of_causes(rows: Mapping[str, tuple], gains: Collection[str]) -> Iterator[str]:
@@ -83,7 +98,7 @@ def of_causes(rows: Mapping[str, tuple], gains: Collection[str]) -> Iterator[str
     done |= {one: GAIN for one, says in done.items() if says == CLOSES and one in gains}
     told = []
     for outcome, clause in SAID.items():
-        if where := [f"{WHERE[one]} {numbers(rows[one])}" for one, says in done.items() if says == outcome]:
+        if where := [f"{WHERE[one]} (to {points(rows[one].gap)})" for one, says in done.items() if says == outcome]:
             told.append(clause.format(where=listing(where)))
     if told:
         yield f"At {SHORT_EPOCHS} epochs {'; '.join(told)}."
@@ -96,8 +111,3 @@ def of_knowledge(worth: pd.DataFrame) -> Iterator[str]:
         found = {name: rows[pair] for name, pair in asked.items()}
         said = {name: f"{points(row.estimate)} points {within(row.low, row.high)}" for name, row in found.items()}
         yield KNOWLEDGE.format(**said)
-
-
-def numbers(row) -> str:
-    """What a change does, in points, and the gap that is left."""
-    return f"(by {points(row.estimate)} points, {interval_in_points(row.low, row.high)}, to {points(row.gap)})"

@@ -6,6 +6,8 @@ this file does not know, such as those of extensions, are their own names.
 
 from collections.abc import Iterable
 
+from kdlib.causes import PROTOCOL
+
 BASELINE = "none"
 AUGMENTATIONS = {
     "none": "none (baseline)",
@@ -57,8 +59,10 @@ def change_name(change: str) -> str:
 
     >>> change_name("epochs=12+targets=one_scale"), change_name("")
     ('epochs 12, targets one_scale', 'as it is')
+    >>> change_name(f"{PROTOCOL}+reduction=mean")
+    'released protocol, reduction mean'
     """
-    return change.replace("+", ", ").replace("=", " ") or "as it is"
+    return change.replace(PROTOCOL, "released protocol").replace("+", ", ").replace("=", " ") or "as it is"
 
 
 def network_name(network: str) -> str:
