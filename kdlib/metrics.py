@@ -128,17 +128,15 @@ def brier_score(probs: Array, labels: Array) -> float:
 class ReliabilityCurve:
     """A reliability diagram (Figure 5), one entry a bin, lowest confidence first; NaN where a bin is empty."""
 
-    edges: np.ndarray  # (bins + 1,) between the bins
     count: np.ndarray  # images in the bin
     confidence: np.ndarray  # their mean confidence
     accuracy: np.ndarray  # their accuracy
 
 
 class TemperatureScaling(NamedTuple):
-    """Calibration error before and after dividing the logits by a fitted temperature."""
+    """A fitted temperature, and the calibration error after dividing the logits by one."""
 
     temperature: float  # fitted on all images given
-    ece_before: float
     ece_after: float  # every image scaled by a temperature fitted without it
 
 
@@ -168,22 +166,18 @@ def adaptive_calibration_error(probs: Array, labels: Array, bins: int = 15) -> f
     return _calibration_error(confidence, correct, np.searchsorted(inner, confidence, side="left"))
 
 
-def reliability_curve(probs: Array, labels: Array, bins: int = 15, edges: str = "right") -> ReliabilityCurve:
+def reliability_curve(probs: Array, labels: Array, bins: int = 15) -> ReliabilityCurve:
     """Accuracy against confidence by bin (Figure 5).
 
-    `bins` and `edges` as in `expected_calibration_error`, which is the count-weighted mean of |accuracy - confidence|
-    here; with `edges="left"` there is one entry more, for confidences of exactly 1.
+    The bins are those of `expected_calibration_error`, (lo, hi]: it is the count-weighted mean of
+    |accuracy - confidence| here.
     """
     confidence, correct = _top_label(probs, labels)
-    index = _bin_index(confidence, bins, edges)
-    bounds = np.linspace(0, 1, int(bins) + 1)
-    if edges == "left":
-        bounds = np.append(bounds, 1.0)
-    size = len(bounds) - 1
-    count = np.bincount(index, minlength=size)
+    index = _bin_index(confidence, bins, "right")
+    count = np.bincount(index, minlength=int(bins))
     filled = np.where(count > 0, count, np.nan)
-    total, right = (np.bincount(index, of, minlength=size) for of in (confidence, correct))
-    return ReliabilityCurve(bounds, count, total / filled, right / filled)
+    total, right = (np.bincount(index, of, minlength=int(bins)) for of in (confidence, correct))
+    return ReliabilityCurve(count, total / filled, right / filled)
 
 
 def fit_temperature(logits: Array, labels: Array) -> float:
@@ -203,10 +197,8 @@ def fit_temperature(logits: Array, labels: Array) -> float:
     return float(np.exp(fit.x))
 
 
-def temperature_scaling(
-    logits: Array, labels: Array, bins: int = 15, edges: str = "right", *, folds: int = 2, seed: int = 0
-) -> TemperatureScaling:
-    """What fitting a temperature does to the ECE of `logits` (N, K).
+def temperature_scaling(logits: Array, labels: Array, *, folds: int = 2, seed: int = 0) -> TemperatureScaling:
+    """The temperature of `logits` (N, K), and what is left of their ECE once they are divided by one.
 
     No image is scaled by a temperature that it helped to fit: the images are dealt into `folds` parts at random
     (by `seed`), and each part takes the temperature of the others.
@@ -222,8 +214,7 @@ def temperature_scaling(
         scaled[held_out] = logits[held_out] / fit_temperature(logits[rest], labels[rest])
     return TemperatureScaling(
         temperature=fit_temperature(logits, labels),
-        ece_before=expected_calibration_error(softmax(logits), labels, bins, edges),
-        ece_after=expected_calibration_error(softmax(scaled), labels, bins, edges),
+        ece_after=expected_calibration_error(softmax(scaled), labels),
     )
 
 
@@ -277,22 +268,18 @@ def class_means(distributions: Array, labels: Array) -> np.ndarray:
 def class_kl_matrix(probs: Array, human: Array, labels: Array, form: str = "sound") -> np.ndarray:
     """KL(people on class i || model on class j), (K, K), nats (Figure 6).
 
-    `human` is (N, K), a distribution an image, or (K, K), already averaged by true class as `class_means` does.
-    `form="sound"` averages the model over the images of true class j. `form="released"` does as the released code:
-    the sum over the images of true class j is divided by the number of images *predicted* as j, so that the model's
-    rows do not sum to 1 and cells may be negative. The mean of its diagonal is the KLD of Table 1 as computed there.
-    For a class that is never predicted the code divides by 0; here the divisor is then 1.
+    `human` is (K, K), averaged by true class as `class_means` does. `form="sound"` averages the model over the images
+    of true class j. `form="released"` does as the released code: the sum over the images of true class j is divided by
+    the number of images *predicted* as j, so that the model's rows do not sum to 1 and cells may be negative. The mean
+    of its diagonal is the KLD of Table 1 as computed there. For a class that is never predicted the code divides by 0;
+    here the divisor is then 1.
     """
     _choice("form", form, FORMS)
     probs, labels = _predictions(probs, labels)
     human = _distributions(human, "human")
     classes = probs.shape[1]
-    if human.shape == probs.shape:
-        human = class_means(human, labels)
-    elif human.shape != (classes, classes):
-        raise MetricError(
-            f"human has shape {human.shape}; expected {probs.shape} as probs, or class means, {(classes, classes)}."
-        )
+    if human.shape != (classes, classes):
+        raise MetricError(f"human has shape {human.shape}; expected class means, {(classes, classes)}.")
     counts = _require_images(labels, classes)
     if form == "released":
         counts = np.maximum(np.bincount(probs.argmax(axis=1), minlength=classes), 1)
@@ -404,75 +391,53 @@ def class_gram(embeddings: Array, labels: Array) -> ClassGram:
     return ClassGram(sums @ sums.T + np.diag(undirected), counts, x.shape[1])
 
 
-def cohesion(embeddings: Array | ClassGram, labels: Array | None = None, *, convention: str = "pairs") -> float:
+def cohesion(gram: ClassGram, *, convention: str = "pairs") -> float:
     """Similarity within classes (Section 3.4, Table 5): cosine over the pairs of images of a class, mean over classes.
 
-    Takes `embeddings` (N, d) and `labels`, or their `ClassGram` alone. At least two images a class; an image's
-    similarity with itself is not a pair. `"pairs"` and `"table"` take the mean over pairs, in -1..1. `"printed"` is the
-    formula as printed, 1 / (n (n - 1)) times the sum over unordered pairs: half the mean.
+    At least two images a class; an image's similarity with itself is not a pair. `"pairs"` and `"table"` take the mean
+    over pairs, in -1..1. `"printed"` is the formula as printed, 1 / (n (n - 1)) times the sum over unordered pairs:
+    half the mean.
 
-    >>> round(cohesion([[1.0, 2.0], [1.0, 2.0], [3.0, 0.0], [3.0, 0.0]], [0, 0, 1, 1]), 6)
+    >>> round(cohesion(class_gram([[1.0, 2.0], [1.0, 2.0], [3.0, 0.0], [3.0, 0.0]], [0, 0, 1, 1])), 6)
     1.0
     """
     _choice("convention", convention, CONVENTIONS)
-    g = _as_gram(embeddings, labels)
-    counts = _counts_of_pairs(g)
-    mean = np.mean((np.diag(g.gram) - counts) / (counts * (counts - 1)))
+    counts = _counts_of_pairs(gram)
+    mean = np.mean((np.diag(gram.gram) - counts) / (counts * (counts - 1)))
     return float(mean / 2 if convention == "printed" else mean)
 
 
-def adhesion(embeddings: Array | ClassGram, labels: Array | None = None, *, convention: str = "pairs") -> float:
+def adhesion(gram: ClassGram, *, convention: str = "pairs") -> float:
     """Similarity between classes (Section 3.4, Table 5): cosine over pairs of images of two classes, mean over them.
 
-    Input as for `cohesion`; at least two classes. `"pairs"` and `"printed"` take the mean over pairs of classes, in
-    -1..1; `"table"` half of it (1 / (K (K - 1)) times the sum over i < j), which is what Table 5 holds.
+    At least two classes. `"pairs"` and `"printed"` take the mean over pairs of classes, in -1..1; `"table"` half of it
+    (1 / (K (K - 1)) times the sum over i < j), which is what Table 5 holds.
     """
     _choice("convention", convention, CONVENTIONS)
-    g = _as_gram(embeddings, labels)
-    if len(g.counts) < 2:
+    if len(gram.counts) < 2:
         raise MetricError("labels holds one class; adhesion needs two.")
-    upper = np.triu_indices(len(g.counts), 1)
-    mean = np.mean((g.gram / np.outer(g.counts, g.counts))[upper])
+    upper = np.triu_indices(len(gram.counts), 1)
+    mean = np.mean((gram.gram / np.outer(gram.counts, gram.counts))[upper])
     return float(mean / 2 if convention == "table" else mean)
 
 
-def discrimination(embeddings: Array | ClassGram, labels: Array | None = None, *, convention: str = "pairs") -> float:
+def discrimination(gram: ClassGram, *, convention: str = "pairs") -> float:
     """(cohesion - adhesion) / sqrt(d), both under the same `convention` (Section 3.4, Table 5).
 
-    Input as for `cohesion`. d is the width of the embeddings as the text says; under `"table"` it is the number of
-    classes, which is what reproduces Table 5.
+    d is the width of the embeddings as the text says; under `"table"` it is the number of classes, which is what
+    reproduces Table 5.
     """
-    g = _as_gram(embeddings, labels)
-    d = len(g.counts) if convention == "table" else g.dim
-    return (cohesion(g, convention=convention) - adhesion(g, convention=convention)) / float(np.sqrt(d))
+    d = len(gram.counts) if convention == "table" else gram.dim
+    return (cohesion(gram, convention=convention) - adhesion(gram, convention=convention)) / float(np.sqrt(d))
 
 
 # --- Student and teacher -------------------------------------------------------------------------------------
 
 
-def agreement(student: Array, teacher: Array) -> float:
-    """Share of images on which both say the same class, 0..1, from logits or probabilities of both, (N, K).
-
-    >>> agreement([[2.0, 1.0], [0.0, 1.0]], [[0.6, 0.4], [0.9, 0.1]])
-    0.5
-    """
-    student, teacher = _array(student, "student", ndim=2), _array(teacher, "teacher", ndim=2)
-    _same_shape("student", student, "teacher", teacher)
-    return float((student.argmax(axis=1) == teacher.argmax(axis=1)).mean())
-
-
-def student_teacher_kl(student_logits: Array, teacher_logits: Array, temperature: float = 1.0) -> float:
-    """Mean over images of KL(student || teacher), nats, both softened by `temperature`; logits (N, K).
-
-    Swap the arguments for KL(teacher || student).
-    """
-    return float(per_image_student_teacher_kl(student_logits, teacher_logits, temperature).mean())
-
-
 def per_image_student_teacher_kl(student_logits: Array, teacher_logits: Array, temperature: float = 1.0) -> np.ndarray:
     """KL(student || teacher) of every image, shape (N,), nats, both softened by `temperature`; logits (N, K).
 
-    From log-probabilities, so exact however confident the two are.
+    From log-probabilities, so exact however confident the two are. Swap the arguments for KL(teacher || student).
     """
     student, teacher = _logits(student_logits, "student_logits"), _logits(teacher_logits, "teacher_logits")
     _same_shape("student_logits", student, "teacher_logits", teacher)
@@ -548,18 +513,8 @@ def _calibration_error(confidence: np.ndarray, correct: np.ndarray, index: np.nd
     return float(np.abs(np.bincount(index, correct - confidence)).sum() / len(index))
 
 
-def _as_gram(embeddings: Array | ClassGram, labels: Array | None) -> ClassGram:
-    if isinstance(embeddings, ClassGram):
-        if labels is not None:
-            raise MetricError("labels is given beside a ClassGram, which already holds them: leave it out.")
-        return embeddings
-    if labels is None:
-        raise MetricError("labels is missing: it goes with embeddings.")
-    return class_gram(embeddings, labels)
-
-
-def _counts_of_pairs(g: ClassGram) -> np.ndarray:
-    counts = np.asarray(g.counts, dtype=np.float64)
+def _counts_of_pairs(gram: ClassGram) -> np.ndarray:
+    counts = np.asarray(gram.counts, dtype=np.float64)
     if counts.min() < 2:
         raise MetricError(f"labels: class {int(counts.argmin())} has one image; cohesion needs two in each class.")
     return counts

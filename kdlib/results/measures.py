@@ -18,7 +18,6 @@ from kdlib import metrics
 from kdlib.runs import TSNE_CLASSES, Run, is_taught, predicted_classes
 
 GROUPS = {dataset: (classes[:2], classes[2:]) for dataset, classes in TSNE_CLASSES.items()}  # semantic, of Figure 4
-UNIT = (0.0, 1.0)
 _MEASURED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # of each run: what was computed, by its key
 
 
@@ -43,7 +42,6 @@ class Measure:
     of: Callable[[Run, str], float | None]
     per_image: Callable[[Run, str], np.ndarray] | None = None
     printed: str = ""  # the metric in paper.csv; "" where the paper prints no such number
-    bounds: tuple[float, float] = (-np.inf, np.inf)
     digits: int = 3
     split: str = "test"  # where it is measured if nothing else is said
     nil: float = np.nan
@@ -150,7 +148,7 @@ def _weighted(score: str) -> Callable[[Run, str], float | None]:
 
 
 def _scaled(field: str) -> Callable[[Run, str], float | None]:
-    """A field of `metrics.temperature_scaling`, whose fit serves them all."""
+    """A field of `metrics.temperature_scaling`, whose fit serves both."""
 
     def of(run: Run, split: str) -> float | None:
         if not has_logits(run, split):
@@ -192,12 +190,12 @@ def _human_order(run: Run) -> float:
 
 # ---------------------------------------------------------------- the measures
 
-ACCURACY = Measure("accuracy", "accuracy", _scored("accuracy"), _correct, "accuracy", UNIT, nil=0.005, by_class=True)
-PRECISION = Measure("precision", "precision", _scored("precision"), printed="precision", bounds=UNIT)
-RECALL = Measure("recall", "recall", _scored("recall"), printed="recall", bounds=UNIT)
-F1 = Measure("f1", "F1", _scored("f1"), printed="f1", bounds=UNIT)
-LOSS = Measure("nll", "loss", _scored("nll"), _losses, "loss", (0, np.inf), nil=0.005)
-ECE = Measure("ece", "ECE", _scored("ece"), printed="ece", bounds=UNIT, nil=0.005)
+ACCURACY = Measure("accuracy", "accuracy", _scored("accuracy"), _correct, "accuracy", nil=0.005, by_class=True)
+PRECISION = Measure("precision", "precision", _scored("precision"), printed="precision")
+RECALL = Measure("recall", "recall", _scored("recall"), printed="recall")
+F1 = Measure("f1", "F1", _scored("f1"), printed="f1")
+LOSS = Measure("nll", "loss", _scored("nll"), _losses, "loss", nil=0.005)
+ECE = Measure("ece", "ECE", _scored("ece"), printed="ece", nil=0.005)
 HUMAN_KL = Measure(
     "human_kl", "KLD", _with_people(lambda run: run.metrics["human"]["human_model"]),
     lambda run, split: run.predictions["human_kl"].astype(np.float64), "kl_to_humans", nil=0.01,
@@ -218,32 +216,26 @@ SEPARABILITY_PREDICTED = Measure(
     printed="class_separability", digits=2,
 )  # fmt: skip
 # What the text, the tables and the released code leave open, beside the defaults above.
-WEIGHTED_PRECISION = Measure("precision_weighted", "precision, weighted", _weighted("precision"), bounds=UNIT)
-WEIGHTED_F1 = Measure("f1_weighted", "F1, weighted", _weighted("f1"), bounds=UNIT)
+WEIGHTED_PRECISION = Measure("precision_weighted", "precision, weighted", _weighted("precision"))
+WEIGHTED_F1 = Measure("f1_weighted", "F1, weighted", _weighted("f1"))
 CALIBRATIONS = (
     ECE,
     Measure(
-        "ece_left", "ECE, [lo, hi)", _on_probs(functools.partial(metrics.expected_calibration_error, edges="left")),
-        bounds=UNIT,
+        "ece_left", "ECE, [lo, hi)", _on_probs(functools.partial(metrics.expected_calibration_error, edges="left"))
     ),
-    Measure(
-        "ece_10", "ECE, 10 bins", _on_probs(functools.partial(metrics.expected_calibration_error, bins=10)),
-        bounds=UNIT,
-    ),
-    Measure("ece_adaptive", "ECE, equal mass", _scored("ece_adaptive"), bounds=UNIT),
-    Measure("ece_scaled", "ECE, scaled", _scaled("ece_after"), bounds=UNIT),
+    Measure("ece_10", "ECE, 10 bins", _on_probs(functools.partial(metrics.expected_calibration_error, bins=10))),
+    Measure("ece_adaptive", "ECE, equal mass", _scored("ece_adaptive")),
+    Measure("ece_scaled", "ECE, scaled", _scaled("ece_after")),
     Measure("temperature", "temperature", _scaled("temperature")),
-)  # fmt: skip
-CONFIDENCE = image_mean("confidence", "confidence", _confidences, bounds=UNIT)
+)
+CONFIDENCE = image_mean("confidence", "confidence", _confidences)
 LOGIT_SIZE = image_mean("logit_size", "logits", _sizes)
 KL_OFF_DIAGONAL = Measure(
     "kl_off_diagonal", "class KL from people, off the diagonal",
     _of_classes(lambda run: float(_off_diagonal(class_kl(run)).mean())),
 )  # fmt: skip
 # Which wrong classes are the likely ones, however confident the model is (Figure 3).
-HUMAN_ORDER = Measure(
-    "human_order", "rank correlation with people, off the diagonal", _of_classes(_human_order), bounds=(-1, 1)
-)
+HUMAN_ORDER = Measure("human_order", "rank correlation with people, off the diagonal", _of_classes(_human_order))
 
 
 def in_class_space(convention: str = "table") -> tuple[Measure, Measure, Measure]:
@@ -255,7 +247,7 @@ def in_class_space(convention: str = "table") -> tuple[Measure, Measure, Measure
             name if own else f"{name}_{convention}", name,
             lambda run, split: value(stored_gram(run), convention=convention)
             if split == "test" and "class_gram" in run.predictions else None,
-            printed=name if own else "", bounds=(-1, 1), nil=0.005,
+            printed=name if own else "", nil=0.005,
         )  # fmt: skip
 
     return measure(metrics.cohesion), measure(metrics.adhesion), measure(metrics.discrimination)
@@ -308,7 +300,7 @@ def fidelity(teachers: Mapping, temperature: float) -> tuple[Measure, ...]:
         return lambda run, split: metrics.per_image_student_teacher_kl(*pair(run, split), softened)
 
     return (
-        image_mean("agreement", "agreement", agreeing, bounds=UNIT, digits=4),
+        image_mean("agreement", "agreement", agreeing, digits=4),
         image_mean("teacher_kl_1", "KL", divergence(1.0), digits=4),
         image_mean(
             f"teacher_kl_{temperature:g}", f"KL at temperature {temperature:g}", divergence(temperature), digits=4
@@ -345,5 +337,5 @@ def _distance(run: Run) -> float:
     return float(np.linalg.norm(one - other) / np.sqrt((x**2).sum(axis=1).mean()))
 
 
-SPREAD = Measure("spread", "spread within classes", _in_groups(_spread), bounds=UNIT)
-DISTANCE = Measure("distance", "distance between groups", _in_groups(_distance), bounds=(0, 2))
+SPREAD = Measure("spread", "spread within classes", _in_groups(_spread))
+DISTANCE = Measure("distance", "distance between groups", _in_groups(_distance))

@@ -203,7 +203,7 @@ def storm_of_parameters(count: int, seed: int) -> collections.Counter:
         lambda value: metrics.expected_calibration_error(probs, labels, bins=value),
         lambda value: metrics.adaptive_calibration_error(probs, labels, bins=value),
         lambda value: metrics.reliability_curve(probs, labels, bins=value),
-        lambda value: metrics.reliability_curve(probs, labels, edges=value),
+        lambda value: metrics.expected_calibration_error(probs, labels, edges=value),
         lambda value: metrics.temperature_scaling(logits, labels, folds=value),
         lambda value: metrics.softmax(logits, value),
         lambda value: metrics.human_ceiling(counts, splits=value),
