@@ -19,7 +19,7 @@ from pathlib import Path
 from timing import keep, runs, silent, study
 
 from kdlib.runs import cluster, states
-from kdlib.runs.make import add_pending
+from kdlib.runs.make import add_pending, taught_from
 
 SPECS, WORKERS, SEEDS = 10_000, (1, 10, 100, 1000), 20
 
@@ -48,10 +48,10 @@ def megabytes() -> float:
 def simulated(
     pending: dict[str, runs.Run], seconds: dict[str, float], workers: int, per_task: float
 ) -> dict[str, float]:
-    """Hours until the last run is made, and what bounds them; the client hands out a run in `per_task` seconds."""
+    """Seconds until the last run is made, and what bounds them; the client hands out a run in `per_task` seconds."""
     heirs, taught = Counter(), {}
     for name, run in pending.items():
-        if cluster.learns_from(run.spec):
+        if taught_from(run.spec):
             taught[name] = runs.key(run.spec.teacher)
             heirs[taught[name]] += 1
     students: dict[str, list[str]] = {}

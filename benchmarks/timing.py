@@ -52,10 +52,8 @@ def stored_logits() -> torch.Tensor:
 
 def test_accuracy(model: torch.nn.Module) -> float:
     whole = data.load("cifar10")
-    images, labels = torch.as_tensor(whole.test.images), torch.as_tensor(whole.test.labels)
-    mean, std = torch.tensor(whole.mean, dtype=torch.float32), torch.tensor(whole.std, dtype=torch.float32)
-    logits, _ = train.infer(model, images, mean, std)
-    return float((logits.argmax(1) == labels).float().mean())
+    test = train.to_device(whole.test.images, whole.test.labels, whole.mean, whole.std, "cpu")
+    return train.validated(model, test)["validation_accuracy"]
 
 
 @contextlib.contextmanager

@@ -46,7 +46,11 @@ def length_trials(
     s: Settings, model: str, group: str, reduction: str, rate: float, norm: float, epochs: int
 ) -> list[Spec]:
     """The networks whose mean decides whether `epochs` is the length of a group: see `LEARNERS`."""
-    return [on_trial(spec, epochs, rate, norm) for spec in candidates(s, model, group, reduction)]
+    changed = {"epochs": epochs, "peak_lr": rate, "clip_norm": norm}
+    return [
+        replace(spec, recipe=replace(spec.recipe, **changed), held_out=HELD_OUT)
+        for spec in candidates(s, model, group, reduction)
+    ]
 
 
 def candidates(s: Settings, model: str, group: str, reduction: str) -> list[Spec]:
@@ -57,11 +61,6 @@ def candidates(s: Settings, model: str, group: str, reduction: str) -> list[Spec
         return [student(s, model, teacher(s, a, seed), reduction) for a in s.augmentations]
     of = random_teacher(s, seed) if group == "random" else uniform_teacher(s)
     return [student(s, model, of, reduction, seed=seed)]
-
-
-def on_trial(spec: Spec, epochs: int, rate: float, norm: float) -> Spec:
-    recipe = replace(spec.recipe, epochs=epochs, peak_lr=rate, clip_norm=norm)
-    return replace(spec, recipe=recipe, held_out=HELD_OUT)
 
 
 def validation_accuracy(made: Sequence[Run]) -> float:

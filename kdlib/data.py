@@ -82,18 +82,23 @@ def held_out(dataset: Dataset, count: int) -> tuple[Dataset, np.ndarray]:
     The split is stratified and always the same. The dataset's own test sets are not in the result: what is chosen by
     the images held out has not seen them.
     """
-    from sklearn.model_selection import train_test_split  # slow to import
-
     labels = dataset.train.labels
     if not len(dataset.classes) <= count <= len(labels) - len(dataset.classes):
         raise DataError(
             f"held_out is {count}, of {len(labels)} training images of {dataset.name}: both parts need one of each of "
             f"its {len(dataset.classes)} classes"
         )
-    rows = np.arange(len(labels))
-    kept, held = (np.sort(part) for part in train_test_split(rows, test_size=count, stratify=labels, random_state=0))
+    kept, held = stratified(labels, count)
     train, test = (Split(dataset.train.images[part], labels[part]) for part in (kept, held))
     return replace(dataset, train=train, test=test, shifted=None, shifted_name=None, human_counts=None), kept
+
+
+def stratified(labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of `count` images that are as many of each class as among all, always the same, after all others'."""
+    from sklearn.model_selection import train_test_split  # slow to import
+
+    rows = np.arange(len(labels))
+    return tuple(np.sort(part) for part in train_test_split(rows, test_size=count, stratify=labels, random_state=0))
 
 
 def folder() -> Path:
@@ -235,9 +240,6 @@ def _mnist(where: Path) -> dict:
         std=(0.3081,) * 3,
         train=train,
         test=test,
-        shifted=None,
-        shifted_name=None,
-        human_counts=None,
     )
 
 
@@ -259,13 +261,11 @@ def _digits(where: Path) -> dict:
     The split into 1,437 and 360 is stratified and fixed. The shifted test set is a corruption of its own test images.
     """
     from sklearn.datasets import load_digits  # slow to import
-    from sklearn.model_selection import train_test_split
 
     digits = load_digits()
     images = _as_rgb(np.rint(digits.images * (255 / 16)).astype(np.uint8).repeat(4, axis=1).repeat(4, axis=2))
     labels = digits.target.astype(np.int64)
-    train, test = train_test_split(np.arange(len(labels)), test_size=360, stratify=labels, random_state=0)
-    train, test = np.sort(train), np.sort(test)
+    train, test = stratified(labels, 360)
     mean = round(float(images[train].mean()) / 255, 4)
     std = round(float(images[train].std()) / 255, 4)
     return dict(
@@ -276,7 +276,6 @@ def _digits(where: Path) -> dict:
         test=Split(images[test], labels[test]),
         shifted=Split(corrupt(images[test]), labels[test]),
         shifted_name=f"the same {len(test)} test images at half contrast, moved by 2 pixels, with Gaussian noise",
-        human_counts=None,
     )
 
 

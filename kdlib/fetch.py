@@ -18,7 +18,7 @@ from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
-from kdlib import KdlibError
+from kdlib import KdlibError, written_aside
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CINIC10_IMAGES = 70_000  # of ImageNet, in CINIC-10's test fold
@@ -150,10 +150,8 @@ def imagenet_part(archive: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _save_npz(path: Path, **arrays: np.ndarray) -> None:
-    aside = path.with_name(path.name + ".tmp")
-    with open(aside, "wb") as file:
+    with written_aside(path) as aside, aside.open("wb") as file:
         np.savez(file, **arrays)
-    os.replace(aside, path)
 
 
 def download(remote: Remote, path: Path) -> None:

@@ -192,7 +192,7 @@ def lacks(run) -> str:
     """What a student is taught by, where the store does not hold it; else nothing."""
     from kdlib import runs
 
-    file = runs.taught_from(run.spec) if hasattr(run.spec, "teacher") else None
+    file = runs.taught_from(run.spec)
     if file is None or (run.beside(run.spec.teacher).folder / file).is_file():
         return ""
     return {runs.TRAIN_LOGITS: "logits on the training images", runs.WEIGHTS: "weights"}[file]

@@ -52,9 +52,9 @@ def changed_rows(settings: Settings, source: Source | None = None) -> pd.DataFra
     return pd.concat(found, ignore_index=True)
 
 
-def untaught_rows(settings: Settings, source: Source | None = None) -> pd.DataFrame:
+def untaught_rows(settings: Settings) -> pd.DataFrame:
     """Who stands beside the students of short training in the chapter *Why* and learned from no trained teacher."""
-    return frame((source or _made(settings))(study.untaught(settings)), SHORT)
+    return frame(_made(settings)(study.untaught(settings)), SHORT)
 
 
 def stored_changes(settings: Settings) -> pd.DataFrame:
@@ -188,7 +188,7 @@ def about(settings: Settings, rows: pd.DataFrame) -> Markdown:
 
 
 def about_crossed(rows: pd.DataFrame) -> Markdown:
-    """Whose runs `crossed` has found."""
+    """Whose runs `crossed_rows` has found."""
     if rows.empty:
         return Markdown("For the settings of this page no such runs are stored here.")
     return Markdown(f"These are runs of {sizes(rows)}.{reduced(rows)}")
@@ -205,10 +205,12 @@ def reduced(rows: pd.DataFrame) -> str:
 def sizes(rows: pd.DataFrame) -> str:
     """The trained networks: how wide they are, for how many epochs they are trained, with which seeds."""
     trained = rows[rows["epochs"] > 0].groupby(["network", "width", "epochs"], sort=False)["seed"]
-    return listing(f"{sized(*size)} ({size[2]} epochs, {_seeds(seeds)})" for size, seeds in trained)
+    return listing(
+        f"{sized(network, width)} ({epochs} epochs, {_seeds(seeds)})" for (network, width, epochs), seeds in trained
+    )
 
 
-def sized(network: str, width: int, *_) -> str:
+def sized(network: str, width: int) -> str:
     """A network and its width; LeNet has one size."""
     return network_name(network) + ("" if network == "lenet" else f" of width {width}")
 

@@ -38,6 +38,7 @@ import yaml
 from filelock import FileLock, Timeout
 from jupyter_client.kernelspec import NoSuchKernel
 from papermill.exceptions import PapermillExecutionError
+from sphinx_external_toc.parsing import parse_toc_yaml
 
 from kdlib import ROOT, KdlibError, runs, study, written_aside
 from kdlib.report import readme
@@ -344,20 +345,8 @@ def stage(making: Path, last: Path, chosen: list[Chapter]) -> list[str]:
 
 
 def toc_entries(path: Path) -> list[str]:
-    """The `root` and every `file` of a table of contents, without their suffixes."""
-
-    def walk(node: Any) -> Iterable[str]:
-        if isinstance(node, dict):
-            for kind in ("root", "file"):
-                if kind in node:
-                    yield node[kind].removesuffix(".md").removesuffix(".ipynb")
-            for child in node.values():
-                yield from walk(child)
-        elif isinstance(node, list):
-            for child in node:
-                yield from walk(child)
-
-    return list(walk(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    """The pages of a table of contents in their order, without suffixes."""
+    return [page.removesuffix(".md").removesuffix(".ipynb") for page in parse_toc_yaml(path)]
 
 
 def write_config(making: Path, banner: str) -> None:

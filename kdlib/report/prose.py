@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 
 from kdlib import ROOT, runs, study
+from kdlib.fetch import CINIC10_IMAGES
 from kdlib.report.markdown import MISSING, numbered
 from kdlib.results.claims import NOT_RUN
 from kdlib.results.names import listing, test_set_name
@@ -16,7 +17,6 @@ from kdlib.runs import Run
 
 COSTS = ROOT / "book" / "costs.json"  # written by benchmarks/costs.py
 AGAIN = ROOT / "book" / "again.json"  # written by python -m kdlib again --json
-ALL_CINIC = 70_000  # images of CINIC-10's ImageNet part in its test fold
 
 
 # ---------------------------------------------------------------- parameters
@@ -172,7 +172,7 @@ def sampling() -> str:
         if name not in images and "shifted_labels" in run.predictions:
             images[name] = len(run.predictions["shifted_labels"])
     accuracy = float(np.mean([run.metrics["shifted"]["accuracy"] for run in shifted]))
-    counts = (*sorted({*images.values()}), ALL_CINIC)
+    counts = (*sorted({*images.values()}), CINIC10_IMAGES)
     error = {count: 100 * np.sqrt(accuracy * (1 - accuracy) / count) for count in counts}
     return (
         f"The mean accuracy of the stored networks on the shifted images is {accuracy:.3f}. At that accuracy the "

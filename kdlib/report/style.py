@@ -23,7 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from PIL import Image
 
-from kdlib.results.names import CONTROLS, augmentation_name
+from kdlib.results.names import augmentation_name
 
 GREY = "#4d4d4d"  # of axes and text
 # Okabe and Ito's colours, and Tol's for crossed augmentations, the light ones darkened to 3:1 against white.
@@ -164,7 +164,7 @@ def dashes(augmentation: str) -> str:
 
 
 def hatch(augmentation: str) -> str:
-    return "///" if "+" in augmentation else "..." if augmentation in CONTROLS else ""
+    return "///" if "+" in augmentation else ""
 
 
 def canvas(rows: int, columns: int, height: float, width: float = WIDTH, **options) -> tuple[Figure, np.ndarray]:

@@ -53,7 +53,7 @@ LAYOUTS: dict[str, tuple[Measure, ...]] = {
 }
 PLACES = {6: "teacher's", 7: "student's", 8: "both"}  # whose images are augmented, by the paper's table
 LABELS = (
-    "contrast", "change", "convention", "edition", "test_set", "budget", "network", "loss", "measure",
+    "contrast", "change", "test_set", "budget", "network", "loss", "measure",
     "teacher_augmentation", "augmentation", "place", "of", "space", "less",
 )  # fmt: skip
 SHOWN: dict[str, Callable[[str], str]] = {  # labels as the page has them, those of other columns as they are
@@ -67,9 +67,7 @@ OF_EACH = "*n*: teachers' seeds × students of each."
 FEW = 3  # seeds that are all shown
 
 
-def side_by_side(
-    rows: pd.DataFrame, layout: str | Sequence[Measure], table: int = 1, split: str | None = None
-) -> pd.DataFrame:
+def side_by_side(rows: pd.DataFrame, layout: str | Sequence[Measure], table: int = 1) -> pd.DataFrame:
     """Numbers that the paper does not print, of the networks that one of its tables is about, controls included.
 
     `layout` is one of `LAYOUTS`, or measures. What no network has, for want of people's labels or a second test set,
@@ -78,7 +76,7 @@ def side_by_side(
     chosen = LAYOUTS[layout] if isinstance(layout, str) else tuple(layout)
     of_table = rows_of(rows, table).drop(columns=["network", "augmentation"])
     of_table = of_table.rename(columns={"as_network": "network", "row": "augmentation"})
-    found = levels(of_table, chosen, split, ("dataset", "network", "augmentation", "loss", "budget"))
+    found = levels(of_table, chosen, by=("dataset", "network", "augmentation", "loss", "budget"))
     return found[found.groupby("measure")["n"].transform("max") > 0]
 
 

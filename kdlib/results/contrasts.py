@@ -103,14 +103,13 @@ def weighted(
     weights: Mapping[Arm, float],
     who: str = "",
     less: str = "",
-    split: str | None = None,
 ) -> pd.DataFrame:
     """A weighted sum of networks of one kind, a row for each kind that has them all; columns as in `contrasts`.
 
     `weights` add up to 0: of the mean of two augmentations less the baseline they are 1/2, 1/2 and -1; of a difference
     of differences 1, -1, -1, 1.
     """
-    cells = Cells(rows, measure, split)
+    cells = Cells(rows, measure)
     found = []
     for kind, arms in cells.arms.items():
         if all(arm in arms for arm in weights) and cells.own(kind, weights):

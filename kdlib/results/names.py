@@ -32,16 +32,7 @@ TEST_SETS = {  # ours, by data set and split
     ("digits", "shifted"): "corrupted digits",
 }
 PAPER_TEST_SETS = {"cifar10": "CIFAR-10", "cinic10": "CINIC-10", "mnist": "MNIST"}  # by their id in paper.csv
-COLUMNS = {  # titles of a table's columns
-    "test_set": "Test set",
-    "network": "Network",
-    "loss": "Loss",
-    "by": "Classes",
-    "measure": "Measure",
-    "augmentation": "Augmentation",
-    "teacher_augmentation": "Teacher's augmentation",
-    "epochs": "Epochs",
-}
+COLUMNS = {"test_set": "Test set", "teacher_augmentation": "Teacher's augmentation"}  # not called as they are named
 
 
 def augmentation_name(augmentation: str) -> str:

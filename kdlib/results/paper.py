@@ -100,9 +100,9 @@ def value(table: int, augmentation: str, network: str, test_set: str, metric: st
     return float(_printed()[table, *wanted])
 
 
-def column(table: int, metric: str, test_set: str = "cifar10", network: str = "teacher") -> pd.Series:
-    """A column of a table, by augmentation."""
-    return pd.Series({one: value(table, one, network, test_set, metric) for one in _table(table)[0]})
+def column(table: int, metric: str, test_set: str = "cifar10") -> pd.Series:
+    """A column of a table, of its teachers, by augmentation."""
+    return pd.Series({one: value(table, one, "teacher", test_set, metric) for one in _table(table)[0]})
 
 
 @functools.cache
@@ -207,10 +207,10 @@ def beside_paper(rows: pd.DataFrame, table: int, chosen: Sequence[Measure] | Non
         for *at, cell in ((*(row[c] for c in (*by, "measure", "split")), row)
                           for row in levels(ours, chosen, split, by).to_dict("records"))
     }  # fmt: skip
-    sides = {"teacher"} if len(ours) and (ours["as_network"] == "teacher").all() else set(networks)
-    sides -= set() if len(ours) == 0 or (ours["as_network"] == "teacher").any() else {"teacher"}
+    sides = set(ours["as_network"] == "teacher")  # whether there are teachers, and whether there are students
+    theirs = [one for one in networks if not sides or (one == "teacher") in sides]
     out = []
-    for network in dict.fromkeys([*(one for one in networks if one in sides), *ours["as_network"]]):
+    for network in dict.fromkeys([*theirs, *ours["as_network"]]):
         here = ours[(ours["as_network"] == "teacher") == (network == "teacher")]
         forms = list(here[["loss", "budget"]].drop_duplicates().itertuples(index=False, name=None)) or [("", "")]
         own = here[here["as_network"] == network]

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from kdlib import data
 from kdlib.runs import make
-from kdlib.runs.specs import RunError, Spec, canonical, from_canonical, key
+from kdlib.runs.specs import RunError, canonical, from_canonical, key
 from kdlib.runs.states import Costs, in_words, size
 from kdlib.runs.store import Run, open_store, reason
 
@@ -146,11 +146,6 @@ def make_there(name: str, spec: dict, device: str, teaching: Files | None = None
             shutil.rmtree(done.folder, ignore_errors=True)
 
 
-def learns_from(spec: Spec) -> str | None:
-    """The file of its teacher's that a run needs, None where it needs none."""
-    return make.taught_from(spec) if hasattr(spec, "teacher") else None
-
-
 def given(files: Files) -> Files:
     """A task of its own, so that the scheduler can hand out what students learn from again when a worker dies."""
     return files
@@ -224,7 +219,7 @@ class Work:
         self.client, self.pending, self.admission = client, pending, admission
         self.waiting: dict[str | None, list[Run]] = defaultdict(list)  # by the key of the teacher, None for nobody
         for run in pending.values():
-            teacher = key(run.spec.teacher) if learns_from(run.spec) else None
+            teacher = key(run.spec.teacher) if make.taught_from(run.spec) else None
             self.waiting[teacher if teacher in pending else None].append(run)
         self.failed: dict[str, str] = {}
         self.begun: Counter[str] = Counter()
@@ -263,7 +258,7 @@ class Work:
 
     def taught(self, run: Run, teaching: dict[Path, Future]) -> Future | None:
         """What a student learns from, once for all students of that teacher that learn from it."""
-        file = learns_from(run.spec)
+        file = make.taught_from(run.spec)
         if file is None:
             return None
         path = run.beside(run.spec.teacher).folder / file

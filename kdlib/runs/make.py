@@ -283,8 +283,10 @@ def taught_by(run: Run, device: str, labels: Tensor, rows: np.ndarray | None = N
     return {"teacher": teacher, "distillation": spec.distillation}
 
 
-def taught_from(spec: Distilled) -> str | None:
-    """The file of its teacher that a student learns from, None where the teacher's seed is enough."""
+def taught_from(spec: Spec) -> str | None:
+    """The file of its teacher that a network learns from, None where there is no teacher or its seed is enough."""
+    if isinstance(spec, Supervised):
+        return None
     if spec.augmentations:
         return WEIGHTS
     return TRAIN_LOGITS if spec.teacher.recipe.epochs else None
