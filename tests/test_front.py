@@ -1,5 +1,6 @@
 """The front page: for every outcome that the runs can have, the sentences that a person wrote for it."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -91,7 +92,7 @@ def changed(says, network="lenet", epochs=20):
         {"who": front.SHORT, "says": says, "gap": gap, "gap_low": gap_low, "gap_high": gap_high, "low": low}
         | {"estimate": estimate, "high": high},
     ]
-    return pd.DataFrame(rows).assign(network=network, epochs=epochs)
+    return pd.DataFrame(rows).assign(network=network, epochs=epochs, dataset="cifar10", split="test")
 
 
 @pytest.mark.parametrize("says", CHANGES)
@@ -108,6 +109,10 @@ def test_what_shorter_training_does_is_a_sentence_with_the_gap_and_its_change(na
     assert last.endswith(f"{of_change} in students of the same seeds.")
     assert ("lose ground" in last, "gain ground" in last) == (says == front.MAKES, says == front.CLOSES)
     assert ("can't be told" in last) == (says == front.OPEN)
+    excluding = CHANGES[says][0][1] > -0.025  # of the paper
+    assert f"{gap[2]}), which {'excludes' if excluding else 'does not exclude'} the paper's −2.5, a change of" in last
+    elsewhere = changed(says).assign(dataset="mnist")
+    assert "the paper's" not in front.answer("paper", judged(**budgets_), elsewhere).removeprefix(without)
 
 
 def test_short_training_is_told_of_where_it_is_shorter_and_of_the_headlines_network_alone():
@@ -118,6 +123,32 @@ def test_short_training_is_told_of_where_it_is_shorter_and_of_the_headlines_netw
     for nothing in (changed(front.MAKES)[:1], changed(front.MAKES)[:0], changed(front.MAKES).assign(low=np.nan),
                     changed(front.MAKES, epochs=12), changed(front.MAKES, network="alexnet")):  # fmt: skip
         assert front.answer("paper", judged(chosen=front.AT_MOST), nothing) == without
+
+
+def test_the_claims_other_network_is_told_of_under_the_first_budget_that_has_it():
+    first, long = judged(chosen=front.AT_MOST)[1], judged(long=front.AT_MOST)[1]
+    of_other = CLAIM.effects[1]
+    assert of_other.columns[0].network == "alexnet"
+    lacking, one_seed = Finding(of_other, claims.NOT_RUN), Finding(of_other, claims.ONE_SEED, -0.0105)
+    single = Finding(CLAIM.effects[4], claims.ONE_SEED, -0.03)
+    cases = [
+        dataclasses.replace(case, findings=(*case.findings, other, single))
+        for case, other in ((first, lacking), (long, one_seed))
+    ]
+    last = front.answer("paper", cases).removeprefix(front.answer("paper", [first, long]))
+    assert last == (
+        f" For AlexNet students, the claim's others, the difference is {front.points(-0.0105)} points (from one "
+        f"teacher each, so that chance can't be told from an effect), where the paper has "
+        f"−{-100 * of_other.printed():.1f}."
+    )
+
+
+def test_the_long_training_of_the_full_study_clips_more_tightly_as_the_page_says():
+    for network in study.settings("students", "paper").networks.values():
+        if chosen := network.get("chosen"):
+            assert network["clip_norm"] < chosen["clip_norm"]
+    others = (study.settings("students", profile).networks for profile in ("demo", "cpu"))
+    assert not any("chosen" in network for networks in others for network in networks.values())
 
 
 def test_a_loss_larger_than_the_papers_supports_it_too():

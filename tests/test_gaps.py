@@ -62,6 +62,19 @@ def test_what_a_teacher_does_under_all_changes_cancels_in_what_a_change_does_and
     np.testing.assert_allclose(found["gap_high"] - found["gap"], half)
 
 
+def test_pooled_apart_is_what_a_frame_of_the_changes_beside_one_alone_gives():
+    _, rows = students(teachers=3)
+    short = rows[rows["budget"].isin(["epochs=12", "epochs=12+temperature=4"])]
+    of_short, of_others = gaps(short, NUMBER), gaps(rows[~rows["budget"].str.contains("temp")], NUMBER)
+    expected = pd.concat([of_others[of_others["who"] != ""], of_short[of_short["who"] != "epochs=12"]])
+    found = module.pooled_apart(rows, NUMBER)
+    pd.testing.assert_frame_equal(found, expected.reset_index(drop=True))
+    whole = gaps(rows, NUMBER)[1:].reset_index(drop=True)
+    pd.testing.assert_series_equal(found["estimate"], whole["estimate"])
+    assert not np.isclose(found["high"], whole["high"]).any()
+    assert module.pooled_apart(rows[:0], NUMBER).empty and module.pooled_apart(rows[rows["budget"] == ""]).empty
+
+
 def test_what_teachers_do_widens_gaps_and_not_what_changes_do():
     one, other = (gaps(students(teachers=3, own=1, of_teacher=size)[1], NUMBER) for size in (0.0, 10.0))
     np.testing.assert_allclose((one["high"] - one["low"])[1:], (other["high"] - other["low"])[1:])

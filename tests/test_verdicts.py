@@ -51,6 +51,24 @@ def test_a_verdict_on_teachers_is_told_once_and_one_on_students_under_each_loss(
     assert all(verdicts.SAME not in line for at, line in lines.items() if at[6:8] in ("2 ", "4 ", "3 "))
 
 
+def test_verdicts_that_hang_on_the_primary_effect_are_told_with_where(judgements):
+    assert verdicts.primary_matters(judgements).startswith("No verdict would be another")
+
+    def cutmix_alone_impairs(spec):
+        of = getattr(spec, "teacher", spec)
+        return {("cutmix",): 0.6, ("mixup",): 0.97}.get(of.augmentations, 0.7)
+
+    cases = judged(cutmix_alone_impairs)
+    fourth = next(case for case in cases if case.claim.id == 4)
+    then = claims.by_one_augmentation(fourth)
+    assert (fourth.verdict, then) == (claims.REFUTED, claims.UNDECIDED)
+    said = verdicts.primary_matters(cases)
+    assert "of {ref}`claim 4 <tab-claim-4>` *undecided*, and not *refuted*" in said and "claim 9 " not in said
+    both = [*judgements, *judged(cutmix_alone_impairs, "chosen")]
+    where = "`claim 4 <tab-claim-4>` (formula, chosen; released code, chosen) *undecided*, and not *refuted*"
+    assert where in verdicts.primary_matters(both)
+
+
 def test_two_budgets_stand_side_by_side(judgements):
     both = [*judgements, *judged(lambda spec: 0.7, "chosen")]
     header, lines = rows(verdicts.table(both))

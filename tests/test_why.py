@@ -13,7 +13,13 @@ from kdlib.results.gaps import CLOSES, MAKES, NOTHING, OPEN
 OUTCOMES = (MAKES, CLOSES, NOTHING, OPEN)
 ASKED = (*why.TOLD, *why.WHERE)
 WORTH = pd.DataFrame(
-    [("none", "alone", 0.013), ("uniform", "alone", 0.009), ("none", "uniform", 0.004), ("mixup", "uniform", -0.05)],
+    [
+        ("none", "alone", 0.013),
+        ("uniform", "alone", 0.009),
+        ("none", "uniform", 0.004),
+        ("mixup", "uniform", -0.05),
+        (why.ALL_TAUGHT, "uniform", -0.001),
+    ],
     columns=["who", "less", "estimate"],
 ).assign(network="lenet", low=lambda d: d["estimate"] - 0.002, high=lambda d: d["estimate"] + 0.002)
 
@@ -24,7 +30,7 @@ def gaps(**says):
     rows += [(who, does, 0.001 * i, -0.001 * i) for i, (who, does) in enumerate(says.items(), 11)]
     frame = pd.DataFrame(rows, columns=["who", "says", "estimate", "gap"]).assign(network="lenet")
     frame = frame.assign(low=frame["estimate"] - 0.002, high=frame["estimate"] + 0.002)
-    return frame.assign(gap_low=frame["gap"] - 0.004, gap_high=frame["gap"] + 0.004)
+    return frame.assign(gap_low=frame["gap"] - 0.004, gap_high=frame["gap"] + 0.004, epochs=20)
 
 
 def each(*gained, arm="mixup"):
@@ -33,7 +39,7 @@ def each(*gained, arm="mixup"):
     frame = pd.DataFrame(
         [*rows, ("epochs=12+reduction=mean", "cutmix", -0.02)], columns=["change", "augmentation", "low"]
     )
-    return frame.assign(network="lenet")
+    return frame.assign(network="lenet", high=frame["low"] + 0.001)
 
 
 def answer(found, each, worth=WORTH[:0]):
@@ -60,7 +66,7 @@ def test_sentences_tell_each_change_once_and_by_what_it_does():
     outcomes = dict(zip(ASKED[:6], (MAKES, CLOSES, CLOSES, OPEN, CLOSES, NOTHING), strict=True))
     first, second, third = answer(gaps(**outcomes), each()).removeprefix("- ").split("\n- ")
     assert first == f"{why.LENGTH[MAKES]}".format(
-        epochs=12, does="+1.1", within="(95 % interval +0.9 to +1.3)", gap="−1.1"
+        epochs=12, does="+1.1", within="(95 % interval +0.9 to +1.3)", gap="−1.1", slower=""
     )
     assert second == (
         "Trained as the released code trains, the gap closes: it is −1.2 points (95 % interval −1.6 to −0.8), a change "
@@ -99,19 +105,60 @@ def test_a_gap_that_closes_by_a_gain_is_told_apart(arm, gains):
     assert "without a clear gain" in answer(gaps(**{weaker: CLOSES}), of_other)
 
 
+@pytest.mark.parametrize(
+    "longer, slower",
+    [
+        ({}, False), ({"epochs=6": MAKES}, False), ({"epochs=30": OPEN}, True), ({"epochs=60": CLOSES}, True),
+        ({"epochs=30": MAKES}, False), ({"epochs=30": NOTHING, "epochs=60": MAKES}, False),
+    ],
+)  # fmt: skip
+def test_that_students_learn_more_slowly_is_said_where_longer_training_makes_no_gap(longer, slower):
+    said = answer(gaps(**{"epochs=12": MAKES}, **longer), each())
+    assert said.endswith("to −1.1, so that students of mixing teachers learn more slowly.") == slower
+    assert said.endswith("to −1.1.") != slower
+
+
+def test_a_gap_that_closes_from_both_sides_is_told_apart():
+    weaker = "epochs=12+reduction=mean"
+    gained = each(weaker)
+    lost = pd.DataFrame(
+        [(weaker, "none", -0.02, -0.01, "lenet")],
+        columns=[*gained[["change", "augmentation", "low"]], "high", "network"],
+    )
+    said = answer(gaps(**{weaker: CLOSES}), pd.concat([gained, lost]))
+    assert "it closes, as students of mixing teachers gain and the baseline's lose, under the released" in said
+    assert "without a clear gain" in answer(gaps(**{weaker: CLOSES}), pd.concat([each(), lost]))
+    unsure = pd.concat([gained, lost.assign(high=0.001)])
+    assert "as students of mixing teachers gain, under the released" in answer(gaps(**{weaker: CLOSES}), unsure)
+
+
+def test_outcomes_that_hang_on_what_chance_is_pooled_over_are_told():
+    found = gaps(**{"epochs=12": MAKES, "epochs=12+targets=one_scale": OPEN})
+    assert why.pooled_otherwise(found, found) == why.AS_IT_IS
+    apart = found[1:].assign(says=[MAKES, CLOSES])
+    said = why.pooled_otherwise(found, apart)
+    assert said == (
+        "Pooled so, the outcome would be another of *epochs 12, targets one_scale*: closes the gap (95 % interval +1.0 "
+        "to +1.4)."
+    )
+    assert why.pooled_otherwise(found, apart.assign(low=np.nan, high=np.nan)) == why.AS_IT_IS
+    assert why.pooled_otherwise(found, apart.assign(network="alexnet")) == why.AS_IT_IS
+
+
 def test_what_a_teacher_knows_is_told_beside_what_holding_back_does():
     found = gaps(**{"epochs=12": MAKES})
     last = answer(found, each(), WORTH).removeprefix(answer(found, each()))
     told = (f"+{one} points (95 % interval +{one - 0.2:.1f} to +{one + 0.2:.1f})" for one in (1.3, 0.9, 0.4))
     taught, held_back, knows = told
     assert last == (
-        f"\n- What the baseline's teacher knows is worth {knows} to its students: over a network without a teacher, "
-        f"each kind trained for as long as held-out images favour, they gain {taught}, and those of a teacher that "
-        f"says nothing, and can only hold them back, {held_back}."
+        f"\n- What teachers know is worth −0.1 points (95 % interval −0.3 to +0.1) to their students on average over "
+        f"augmentations, what the baseline's knows {knows}: over a network without a teacher, each kind trained for as "
+        f"long as held-out images favour, the baseline's students gain {taught}, and those of a teacher that says "
+        f"nothing, and can only hold them back, {held_back}."
     )
 
 
-@pytest.mark.parametrize("lacking", [WORTH[1:], WORTH.assign(low=np.nan), WORTH.assign(network="alexnet")])
+@pytest.mark.parametrize("lacking", [WORTH[1:], WORTH[:-1], WORTH.assign(low=np.nan), WORTH.assign(network="alexnet")])
 def test_what_a_teacher_knows_is_told_of_seeds_and_of_both_controls_alone(lacking):
     found = gaps(**{"epochs=12": MAKES})
     assert answer(found, each(), lacking) == answer(found, each())

@@ -2,10 +2,11 @@
 what the gap hangs on after short training, and what a teacher's knowledge is worth.
 
 What each outcome means was declared before the runs (`kdlib.causes`), and so were the words on length, but for those
-on a gap that closes, which had it turn round, and the words on the released protocol. Those on the rest were put
+on a gap that closes, which had it turn round, and those on the released protocol. That students learn more slowly is
+said since an audit only where longer training was tried, as the rule has it. Those on the rest were put
 together anew, each change with its outcome, when most results were known; the runs decide which outcome a change has,
 and its numbers (`kdlib.results.gaps`). The last sentence has one outcome, its numbers, and was written when they were
-known.
+known; the mean of all augmentations came into it afterwards, as the baseline's alone is the largest.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -13,20 +14,20 @@ from collections.abc import Collection, Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from kdlib.causes import PROTOCOL, SHORT, SHORT_EPOCHS
+from kdlib.causes import PROTOCOL, QUESTIONS, SHORT, SHORT_EPOCHS
 from kdlib.report.front import points, within
 from kdlib.report.markdown import Markdown
 from kdlib.results.claims import MIXED
 from kdlib.results.gaps import CLOSES, MAKES, NOTHING, OPEN
-from kdlib.results.names import BASELINE, listing, network_name
+from kdlib.results.names import BASELINE, change_titles, listing, network_name
 
 LENGTH = {  # what short training does, by what the interval says of it
-    MAKES: "Short training makes the gap: {epochs} epochs change it by {does} points {within}, to {gap}, so that "
-    "students of mixing teachers learn more slowly.",
+    MAKES: "Short training makes the gap: {epochs} epochs change it by {does} points {within}, to {gap}{slower}.",
     CLOSES: "Short training closes the gap: {epochs} epochs change it by {does} points {within}, to {gap}.",
     NOTHING: "Short training does nothing to the gap: {epochs} epochs change it by {does} points {within}.",
     OPEN: "Whether short training makes the gap can't be told: {epochs} epochs change it by {does} points {within}.",
 }
+SLOWER = ", so that students of mixing teachers learn more slowly"  # where longer training makes no gap
 PROTOCOLS = {  # what the released code's way of training does, told with the gap that it leaves
     MAKES: "Trained as the released code trains, the gap grows: it is {gap} points {gap_within}, a change of {does} "
     "{within}.",
@@ -46,19 +47,25 @@ WHERE = {  # the changes that are asked of the gap after short training
     "epochs=12+kd_weight=0.1": "with a tenth of the weight on the teacher",
     "epochs=12+kd_weight=1.0": "with no weight on the labels",
 }
-GAIN = "closes by a gain"  # of MixUp's students or CutMix's, and not by what the baseline's lose
+GAIN = "closes by a gain"  # of MixUp's students or CutMix's
+BOTH = "closes from both sides"  # as those gain and the baseline's lose
 SAID = {  # what they do to it, in the order in which it is told
     GAIN: "it closes, as students of mixing teachers gain, {where}",
+    BOTH: "it closes, as students of mixing teachers gain and the baseline's lose, {where}",
     CLOSES: "it closes, without a clear gain of mixing teachers' students, {where}",
     MAKES: "it grows {where}",
     NOTHING: "it stays, to within half a point, {where}",
     OPEN: "whether it changes {where} can't be told",
 }
 KNOWLEDGE = (
-    "What the baseline's teacher knows is worth {knows} to its students: over a network without a teacher, each kind "
-    "trained for as long as held-out images favour, they gain {taught}, and those of a teacher that says nothing, and "
-    "can only hold them back, {uniform}."
+    "What teachers know is worth {all} to their students on average over augmentations, what the baseline's knows "
+    "{knows}: over a network without a teacher, each kind trained for as long as held-out images favour, the "
+    "baseline's students gain {taught}, and those of a teacher that says nothing, and can only hold them back, "
+    "{uniform}."
 )
+OTHERWISE = "Pooled so, the outcome would be another of {told}."
+AS_IT_IS = "Pooled so, no outcome would be another."
+ALL_TAUGHT = "mean of all augmentations"
 UNTOLD = "One seed of each network can't tell what a change does from chance: this edition gives no answer."
 NOT_TRAINED = "The students that would answer this have not been trained."
 
@@ -72,13 +79,14 @@ def causes_found(found: pd.DataFrame, each: pd.DataFrame, worth: pd.DataFrame) -
         return Markdown(NOT_TRAINED)
     if asked["low"].isna().all():
         return Markdown(UNTOLD)
+    lost = each[(each["augmentation"] == BASELINE) & (each["high"] < 0)]
     told = []
-    for network, rows in asked.groupby("network", sort=False):
-        by_change = {row.who: row for row in rows.itertuples()}
-        gains = set(gained["change"][gained["network"] == network])
+    for network in asked["network"].unique():
+        by_change = {row.who: row for row in found[found["network"] == network].itertuples()}
+        gains, losses = (set(some["change"][some["network"] == network]) for some in (gained, lost))
         before = f"{network_name(network)}:\n\n" if asked["network"].nunique() > 1 else ""
         of_network = worth[worth["network"] == network]
-        said = [*of_training(by_change), *of_causes(by_change, gains), *of_knowledge(of_network)]
+        said = [*of_training(by_change), *of_causes(by_change, gains, losses), *of_knowledge(of_network)]
         told.append(before + "\n".join(f"- {sentence}" for sentence in said))
     return Markdown("\n\n".join(told))
 
@@ -88,14 +96,22 @@ def of_training(rows: Mapping[str, tuple]) -> Iterator[str]:
     for row, words in ((rows[change], words) for change, words in TOLD.items() if change in rows):
         yield words[row.says].format(
             epochs=SHORT_EPOCHS, does=points(row.estimate), within=within(row.low, row.high), gap=points(row.gap),
-            gap_within=within(row.gap_low, row.gap_high),
+            gap_within=within(row.gap_low, row.gap_high), slower=SLOWER if only_short(rows) else "",
         )  # fmt: skip
 
 
-def of_causes(rows: Mapping[str, tuple], gains: Collection[str]) -> Iterator[str]:
-    """One sentence on all of `WHERE`, by what they do; under those of `gains` students of a mixing teacher gain."""
+def only_short(rows: Mapping[str, tuple]) -> bool:
+    """Whether students were trained for longer than as they are, and that made no gap."""
+    lengths = {int(one.removeprefix("epochs=")): rows[one] for one in QUESTIONS["length"] if one in rows}
+    longer = [row.says for epochs, row in lengths.items() if epochs > row.epochs]
+    return bool(longer) and MAKES not in longer
+
+
+def of_causes(rows: Mapping[str, tuple], gains: Collection[str], losses: Collection[str]) -> Iterator[str]:
+    """One sentence on all of `WHERE`, by what they do; under those of `gains` students of a mixing teacher gain, under
+    those of `losses` the baseline's lose."""
     done = {one: rows[one].says for one in WHERE if one in rows}
-    done |= {one: GAIN for one, says in done.items() if says == CLOSES and one in gains}
+    done |= {one: BOTH if one in losses else GAIN for one, says in done.items() if says == CLOSES and one in gains}
     told = []
     for outcome, clause in SAID.items():
         if where := [f"{WHERE[one]} (to {points(rows[one].gap)})" for one, says in done.items() if says == outcome]:
@@ -106,8 +122,22 @@ def of_causes(rows: Mapping[str, tuple], gains: Collection[str]) -> Iterator[str
 
 def of_knowledge(worth: pd.DataFrame) -> Iterator[str]:
     rows = {(row.who, row.less): row for row in worth.itertuples() if not np.isnan(row.low)}
-    asked = {"taught": (BASELINE, "alone"), "uniform": ("uniform", "alone"), "knows": (BASELINE, "uniform")}
+    asked = {
+        "taught": (BASELINE, "alone"), "uniform": ("uniform", "alone"),
+        "knows": (BASELINE, "uniform"), "all": (ALL_TAUGHT, "uniform"),
+    }  # fmt: skip
     if all(pair in rows for pair in asked.values()):
         found = {name: rows[pair] for name, pair in asked.items()}
         said = {name: f"{points(row.estimate)} points {within(row.low, row.high)}" for name, row in found.items()}
         yield KNOWLEDGE.format(**said)
+
+
+def pooled_otherwise(found: pd.DataFrame, apart: pd.DataFrame) -> Markdown:
+    """Whose outcome is another where chance is judged by changes beside the same one alone: `pooled_apart`."""
+    both = found.merge(apart, on=["network", "who"], suffixes=("", "_apart"))
+    other = both[(both["says"] != both["says_apart"]) & both["low_apart"].notna()]
+    told = [
+        f"*{title}*: {row.says_apart} {within(row.low_apart, row.high_apart)}"
+        for title, row in zip(change_titles(other["who"], other["network"]), other.itertuples(), strict=True)
+    ]
+    return Markdown(OTHERWISE.format(told=listing(told)) if told else AS_IT_IS)

@@ -49,6 +49,17 @@ def gaps(rows: pd.DataFrame, measure: Measure = ACCURACY) -> pd.DataFrame:
     return pd.DataFrame(found, columns=columns)
 
 
+def pooled_apart(rows: pd.DataFrame, measure: Measure = ACCURACY) -> pd.DataFrame:
+    """The changed of `gaps`, but what is left to chance is pooled over those alone that stand beside the same one."""
+    changes = tuple(dict.fromkeys(rows["budget"]))
+    beside = {change: reference_of(change, changes) for change in changes if change}
+    found = [gaps(rows[:0])]
+    for one in dict.fromkeys(beside.values()):
+        family = [one, *(change for change, reference in beside.items() if reference == one)]
+        found.append(gaps(rows[rows["budget"].isin(family)], measure).query("who != @one"))
+    return pd.concat([one for one in found if len(one)] or found, ignore_index=True)
+
+
 def by_augmentation(rows: pd.DataFrame, measure: Measure = ACCURACY) -> pd.DataFrame:
     """What each change does to the students of each augmentation's teachers: a row of both, with the columns of
     `contrasts`, `change` and `beside` for `who` and `less`. `rows` as in `gaps`."""
