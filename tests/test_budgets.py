@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from kdlib import KdlibError, budgets, data, study
-from kdlib.runs import make
+from kdlib.runs import make, stored
 
 SETTINGS = study.settings("students", "cpu")
 
@@ -94,3 +94,12 @@ def test_a_choice_trains_what_the_store_lacks_and_reads_the_rest(tmp_path, monke
     assert chosen["peak_lr"] == 0.05 and set(chosen["epochs"]) == {"taught", "uniform"}
     monkeypatch.setattr(make, "fit", None)
     assert budgets.choose(settings, "lenet", "batchmean", ["taught", "uniform"]) == chosen
+
+
+def test_trials_at_the_long_budgets_norm_clip_as_the_chapter_says(monkeypatch):
+    monkeypatch.delenv("KDLIB_RUNS", raising=False)
+    settings = study.settings("students", "paper")
+    long = settings.recipe("lenet", 1)
+    trials = budgets.rate_trials(settings, "lenet")[long.peak_lr, long.clip_norm]
+    clipped = {run.spec.teacher.augmentations: run.history["clipped"].mean() for run in stored(trials)}
+    assert clipped[()] > 0.5 and max(clipped["mixup",], clipped["cutmix",]) < 0.1

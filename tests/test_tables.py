@@ -2,6 +2,7 @@
 
 import urllib.parse
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -97,6 +98,13 @@ def test_a_contrast_that_is_clear_is_bold_and_one_between_machines_is_grey(stude
 def test_one_seed_has_no_interval():
     table = tables.show(contrasts(frame(chapter("teachers", seeds=[0])), ACCURACY, of="augmentation"), "Less.", "tab-x")
     assert "Without an interval: one seed" in table and "{.seeds}" not in table and "**+" not in table
+
+
+def test_counts_are_one_where_all_agree_and_else_one_a_column():
+    four, eight, single = (SimpleNamespace(n=n, students=s) for n, s in ((2, 4), (2, 8), (1, 1)))
+    rows = ([four, None, four], [eight, single, four, single], [four, None, single], [None])
+    shown = [tables.counts(row).replace(NO_BREAK, " ") for row in rows]
+    assert shown == ["2 × 4", "2 × 8 / 1 / 2 × 4 / 1", "2 × 4 / – / 1", "–"]
 
 
 def test_what_a_contrast_is_less_stands_side_by_side(students):

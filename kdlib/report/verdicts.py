@@ -34,7 +34,7 @@ def table(judgements: Sequence[Judgement], name: str = "tab-verdicts") -> Markdo
             f"{claim.statement} [{claim.source}]({claim.page}.ipynb)<br>*{primary.title}*",
             number(primary.printed(), sign="+"),
             *(shown if primary.of_students else told_once(shown)),
-            counts(case.primary for case in own.values()),
+            counts(own[case].primary if case in own else None for case in (cases if claim.of_students else own)),
         ])  # fmt: skip
     sets = names.listing(dict.fromkeys(case.test_set for case in judgements if case.test_set))
     caption = f"The paper's claims, and whether they hold{f', judged on {sets}' if sets else ''}."

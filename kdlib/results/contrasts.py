@@ -11,10 +11,10 @@ A contrast of weights w (sum 0) has the variance
 
 and Student's t interval at 95 %. The images' share is the mean covariance, over pairs of blocks, of the contrast image
 by image, over N, of the blocks in which each arm has such numbers; that of recurring seeds is (MS of augmentation by
-recurring seed - MS of all three) sum(w^2) / (S R), R seeds. Neither counts where it is negative; the first, from
-thousands of images, is as good as known (Satterthwaite's degrees of freedom of the sum). With one block there is no
-interval: images alone cover another training in three of four cases. Contrasts between kinds pair the blocks: S - 1
-degrees of freedom.
+recurring seed - MS of all three) sum(w^2) / (S R), R seeds. Neither counts where it is negative. Degrees of freedom are
+Satterthwaite's: the first share, from thousands of images, is as good as known; the other is taken to be known as well
+as MS_rest. With one block there is no interval: images alone cover another training in three of four cases. Contrasts
+between kinds pair the blocks: S - 1 degrees of freedom.
 
 MS_rest is pooled over all augmentations of the frame that are of the contrast's families and have its seeds, so that it
 depends on the data and on no page: families are whose images are augmented (teacher's, student's, both alike), and
