@@ -31,7 +31,7 @@ class AugmentError(KdlibError, ValueError):
 
 
 def crop_flip(images: Tensor, labels: Labels, generator: torch.Generator) -> tuple[Tensor, Labels]:
-    """Shift each image by up to 4 pixels in each direction, black coming in, and mirror every other one.
+    """Shift each image by up to 4 pixels in each direction, black coming in, and mirror it with even odds.
 
     `images` (N, H, W, 3) uint8. The same as torchvision's `RandomCrop(32, padding=4)`, `RandomHorizontalFlip()`.
     """

@@ -397,6 +397,8 @@ def test_latent_maps_of_the_first_seed_and_their_silhouettes(full, digits):
 def test_the_latent_space_names_classes_by_the_colour_of_their_points(full):
     maps = figures.latent_maps(full.teachers[:1], seeds=(0,))
     figure = figures.latent_space(full.teachers, maps).figure
+    title = figure.legends[0].get_title().get_text()
+    assert title == f"{len(maps[0].labels)} images, teachers' seed 0, seed of t-SNE 0"
     points = figure.axes[0].collections[0]
     (legend,) = figure.legends
     assert {text.get_text() for text in legend.texts[:2]} == {"automobile", "truck"}  # group by group

@@ -5,12 +5,13 @@ import inspect
 import json
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
 
-from kdlib import augment, distill, study
+from kdlib import augment, distill, runs, study
 from kdlib.report import prose
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +56,29 @@ def test_exceptions_name_every_chapter_with_values_of_its_own():
         for chapter, own in yaml.safe_load(study.profile_text(profile))["chapters"].items():
             line = next(line for line in told.splitlines() if line.startswith(f"- `{profile}`, chapter *{chapter}*"))
             assert all(f"`{name}` {prose.as_yaml(value)}" in line for name, value in own.items())
+
+
+def test_lenet_has_one_size_and_a_chosen_length_has_a_line_for_each_form_of_the_loss():
+    assert {line[2] for line in rows(prose.networks()) if line[1] == "`lenet`"} == {"–"}
+    header, _, *lines = rows(prose.chosen())
+    found = {(line[0], line[1], *line[2:4]): line[header.index("Epochs") :] for line in lines}
+    own = study.settings("students", "paper")
+    epochs = {loss: own.chosen("lenet", "taught", loss).epochs for loss in own.reductions}
+    for loss, name in (("batchmean", "formula"), ("mean", "released code")):
+        students = len(own.own_seeds("lenet", "taught", loss))
+        assert found["`paper`", "`lenet`", "trained", name] == [str(epochs[loss]), str(students)]
+    assert ("`paper`", "`lenet`", "no teacher", "–") in found
+
+
+def test_stored_runs_are_told_by_the_kind_of_device_that_made_them(monkeypatch, tmp_path):
+    monkeypatch.setenv("KDLIB_RUNS", str(ROOT / "runs"))
+    monkeypatch.setattr(prose, "COSTS", tmp_path / "none.json")
+    lines = [line for line in rows(prose.costs()) if line[0] == "`paper`"]
+    specs = dict.fromkeys(study.all_specs("paper"))
+    counted = Counter(run.metrics["provenance"]["device"] for run in runs.stored(specs))
+    assert len(counted) > 1 and len(lines) == len(counted)
+    for line, (device, count) in zip(lines, counted.items(), strict=True):
+        assert line[1] == f"{count} of {len(specs)}" and line[-1].endswith(f" on {device}")
 
 
 def test_costs_are_what_was_measured_and_what_was_not_is_not_run(tmp_path, monkeypatch):

@@ -56,6 +56,8 @@ def test_a_record_holds_what_the_run_is_scored_and_came_from(records, student):
     scores = json.loads((student.folder / "metrics.json").read_text())
     for value in (scores["test"]["accuracy"], scores["test"]["nll"]):
         assert f">{value:.6g}<" in text  # all digits are in the file, which the page links to
+    for stored, shown in (("ece_adaptive", "ECE, equal mass"), ("f1", "F1"), ("human_model", "KLD")):
+        assert f">{stored}<" not in text and f">{shown}<" in text
     for value in scores["provenance"].values():
         assert str(value) in unescape(text)
     assert text.count("<polyline") == 2

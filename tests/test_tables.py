@@ -159,6 +159,9 @@ def test_numbers_behind_a_figure_become_levels():
     numbers = pd.DataFrame({"augmentation": "none", "of": ["a", "a", "b"], "value": [0.1, 0.3, 0.5], "runs": "s0-1"})
     found = tables.gathered(numbers, "value")
     assert list(found["ours"]) == [0.2, 0.5] and list(found["n"]) == [1, 1] and found["seeds"][0] == (0.1, 0.3)
+    assert tables.OF_EACH in tables.show(found, "Some.", "tab-x", "of")
+    of_planes = tables.gathered(numbers.assign(space="t-SNE"), "value")
+    assert tables.OF_MAPS in tables.show(of_planes, "Some.", "tab-x", ["of", "space"])
 
 
 def test_the_csv_has_every_number_to_ten_digits(teachers):
@@ -197,6 +200,7 @@ def test_sanity_is_loud_where_a_network_is_outside_of_what_is_expected():
         table = tables.sanity(rows, "Sound.", "tab-x")
         assert ("Outside of what is expected" in table) != inside and f"{value:.4f}" in table
         assert ("**0 of 1**" in table) != inside
+        assert "Expected is what the baselines of [airbench](" in table
 
 
 def inside_of(table):

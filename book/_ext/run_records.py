@@ -27,6 +27,13 @@ SPLITS = {
     "test": "Test images", "shifted": "Shifted test images", "human": "KL divergence from and to people's labels",
     "validation": "Training images that were held out",
 }  # fmt: skip
+SCORES = {  # as they are stored, and as the pages have them
+    "accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "nll": "loss", "loss": "loss",
+    "brier": "Brier score", "ece": "ECE", "ece_adaptive": "ECE, equal mass", "mean_confidence": "mean confidence",
+    "mean_entropy": "mean entropy, nats", "class_separability_true": "class separability, classes by label",
+    "class_separability_predicted": "class separability, classes by prediction", "human_model": "KLD",
+    "model_human": "KLD, model to people",
+}  # fmt: skip
 CURVES = {  # columns of a history that are drawn
     "loss": "Training loss", "accuracy": "Training accuracy", "validation_loss": "Validation loss",
     "validation_accuracy": "Validation accuracy",
@@ -177,7 +184,9 @@ def network(spec) -> str:
 
 
 def numbers(scores: dict) -> list[tuple[str, str]]:
-    return [(name, f"{value:.6g}") for name, value in scores.items() if isinstance(value, int | float)]
+    return [
+        (SCORES.get(name, name), f"{value:.6g}") for name, value in scores.items() if isinstance(value, int | float)
+    ]
 
 
 def code(spec) -> str:

@@ -732,16 +732,18 @@ def latent_space(teachers: pd.DataFrame, maps: Sequence[LatentMap]) -> Picture:
         place.set(xticks=[], yticks=[], xlabel="", ylabel="")
         place.spines[:].set(visible=True, alpha=0.4)
     handles = [handle(classes[k], ls="", marker="o", color=shade) for k, shade in colours.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    seeds = f"teachers' seed {teaching(teachers)['seed'].iloc[0]}, seed of t-SNE {TSNE_SEEDS[0]}"
+    title = f"{len(maps[0].labels)} images, {seeds}"
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, title=title, title_fontsize=7)
     return Picture(figure, "png", dpi=100)
 
 
 def silhouettes(teachers: pd.DataFrame, maps: Sequence[LatentMap]) -> pd.DataFrame:
     """What Figure 4 shows in numbers: silhouettes of the four classes and, where there are any, of their two groups.
 
-    A row a number: `augmentation`, `of` ("classes" or "groups"), `space` ("t-SNE": of each of its seeds, of the first
-    teacher; "embedding": of each teacher), `silhouette` in -1..1, higher where clusters are tighter and further apart,
-    and `runs`, the mark of the teacher.
+    A row a number: `augmentation`, `of` ("classes" or "groups"), `space` ("embedding", of each teacher, or "t-SNE", of
+    each of its seeds and the first teacher), `silhouette` in -1..1, higher where clusters are tighter and further
+    apart, and `runs`, the mark of the teacher.
     """
     from sklearn.metrics import silhouette_score  # slow to import
 
@@ -752,9 +754,11 @@ def silhouettes(teachers: pd.DataFrame, maps: Sequence[LatentMap]) -> pd.DataFra
     rows, own = [], teaching(teachers)
     for one, (of, partition) in itertools.product(maps, partitions.items()):
         same = own[own["shown"] == one.augmentation]
-        spaces = [("t-SNE", plane, one.labels, same["mark"].iloc[0]) for plane in one.planes]
-        for run, mark in zip(same["run"], same["mark"], strict=True):
-            spaces.append(("embedding", run.latent["components"].astype(np.float32), run.latent["labels"], mark))
+        spaces = [
+            ("embedding", run.latent["components"].astype(np.float32), run.latent["labels"], mark)
+            for run, mark in zip(same["run"], same["mark"], strict=True)
+        ]
+        spaces += [("t-SNE", plane, one.labels, same["mark"].iloc[0]) for plane in one.planes]
         for space, x, labels, mark in spaces:
             found = float(silhouette_score(x, partition(labels)))
             rows.append({"augmentation": one.augmentation, "of": of, "space": space, "silhouette": found, "runs": mark})

@@ -1,6 +1,7 @@
 """Tables and paragraphs of the book's prose that come from the code, the stored runs and a measurement of costs."""
 
 import functools
+import itertools
 import json
 from collections import Counter
 from typing import Any
@@ -8,11 +9,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from kdlib import ROOT, runs, study
+from kdlib import ROOT, budgets, runs, study
 from kdlib.fetch import CINIC10_IMAGES
 from kdlib.report.markdown import MISSING, numbered
 from kdlib.results.claims import NOT_RUN
-from kdlib.results.names import listing, test_set_name
+from kdlib.results.names import CONTROLS, LOSSES, listing, test_set_name
 from kdlib.runs import Run
 
 COSTS = ROOT / "book" / "costs.json"  # written by benchmarks/costs.py
@@ -48,18 +49,30 @@ def exceptions() -> str:
 
 
 def networks() -> str:
-    """Size and rates of each architecture in each profile, and of students whose length was chosen: what no parameter
-    sets."""
+    """Size and rates of each architecture in each profile: what no parameter sets."""
     names = ("width", "peak_lr", "weight_decay", "precision", "clip_norm", "student_seeds")
     lines = [["Profile", "Network", *(f"`{name}`" for name in names)], [":---", ":---", *[":---"] * len(names)]]
-    chosen = []
     for profile in study.PROFILES:
         for model, own in yaml.safe_load(study.profile_text(profile))["networks"].items():
+            if model == "lenet":  # has one size
+                own.pop("width")
             lines.append([f"`{profile}`", f"`{model}`", *(as_yaml(own.get(name)) for name in names)])
-            if "chosen" in own:
-                chosen.append(f"- `{profile}`, `{model}` of the chosen length: {values(own['chosen'])}")
-    table = numbered(lines, "Networks of each profile, from `kdlib/profiles/`.", "tab-networks")
-    return "\n".join([table, *chosen])
+    return numbered(lines, "Networks of each profile, from `kdlib/profiles/`.", "tab-networks")
+
+
+def chosen() -> str:
+    """What images held out chose for students, a line for each kind of teacher and form of the loss, and how many
+    there are of each teacher."""
+    header = ["Profile", "Network", "Teacher", "Loss", "`peak_lr`", "`clip_norm`", "Epochs", "Students of each teacher"]
+    lines = [header, [":---"] * 4 + ["---:"] * 4]
+    for profile, group in itertools.product(study.PROFILES, budgets.LEARNERS):
+        own = study.settings("students", profile)
+        for model, loss in itertools.product(own.students, own.reductions if group != "alone" else [""]):
+            if recipe := own.chosen(model, group, loss):
+                who = (f"`{profile}`", f"`{model}`", CONTROLS.get(group, "trained"), LOSSES.get(loss, loss or MISSING))
+                what = (recipe.peak_lr, recipe.clip_norm, recipe.epochs, len(own.own_seeds(model, group, loss)))
+                lines.append([*who, *map(str, what)])
+    return numbered(lines, "Students of the chosen length, from `kdlib/profiles/`.", "tab-chosen")
 
 
 def values(own: dict) -> str:
@@ -78,29 +91,31 @@ def as_yaml(value: Any) -> str:
 
 
 def costs() -> str:
-    """What each profile takes: measured where it was made from nothing, else told from the times of its runs."""
+    """What each profile takes: measured where it was made from nothing, else told from the times of its runs, a line
+    for each kind of device."""
     measured = json.loads(COSTS.read_text(encoding="utf-8")) if COSTS.is_file() else {}
     header = ["Profile", "Networks", "Time", "Memory", "Disk", "Measured"]
     lines = [header, [":---", *["---:"] * 4, ":---"]]
     for profile in study.PROFILES:
         specs = dict.fromkeys(study.all_specs(profile))
-        there = runs.stored(specs)
-        row = [f"`{profile}`", str(len(specs))]
         if profile in measured:
             found = measured[profile]
-            row += [shown_time(found["seconds"]), found["memory"], found["disk"], found["how"]]
-        elif there:
-            devices = Counter(run.metrics["provenance"]["device"] for run in there)
-            seconds = sum(run.metrics["provenance"]["seconds"] for run in there)
-            files = [path for run in there for path in run.folder.iterdir() if path.suffix != ".safetensors"]
+            told = [shown_time(found["seconds"]), found["memory"], found["disk"], found["how"]]
+            lines.append([f"`{profile}`", str(len(specs)), *told])
+            continue
+        there: dict[str, list[Run]] = {}
+        for run in runs.stored(specs):
+            there.setdefault(run.metrics["provenance"]["device"], []).append(run)
+        for device, made in there.items():
+            seconds = sum(run.metrics["provenance"]["seconds"] for run in made)
+            files = [path for run in made for path in run.folder.iterdir() if path.suffix != ".safetensors"]
             size = sum(path.stat().st_size for path in files)
-            row += [
-                shown_time(seconds), "not recorded", f"{size / 1e6:.0f} MB of runs, without weights",
-                f"the sum over {len(there)} of {len(specs)} stored runs, on {listing(devices)}",
-            ]  # fmt: skip
-        else:
-            row += [NOT_RUN] * 3 + [MISSING]
-        lines.append(row)
+            lines.append([
+                f"`{profile}`", f"{len(made)} of {len(specs)}", shown_time(seconds), "not recorded",
+                f"{size / 1e6:.0f} MB of runs, without weights", f"the sum over the stored runs on {device}",
+            ])  # fmt: skip
+        if not there:
+            lines.append([f"`{profile}`", str(len(specs)), *[NOT_RUN] * 3, MISSING])
     return numbered(lines, "What a profile takes; the last column says what was measured.", "tab-costs")
 
 

@@ -63,7 +63,8 @@ SHOWN: dict[str, Callable[[str], str]] = {  # labels as the page has them, those
     "network": network_name,
     "loss": lambda loss: names.LOSSES.get(loss, loss),  # a network without a teacher has none
 }
-OF_EACH = "*n*: teachers' seeds × students of each."
+OF_EACH = "*n*: teachers' seeds × students of each, in the order of the columns where they differ."
+OF_MAPS = "*n*: teachers' seeds × seeds of t-SNE, in the order of the columns."
 FEW = 3  # seeds that are all shown
 
 
@@ -154,7 +155,7 @@ def _pivoted(frame: pd.DataFrame, caption: str, name: str, across, cell: Callabl
             line.append(cell(row, row.digits) if row else MISSING)
             if differing:
                 line.append(number(row.difference, row.digits, "+") if row else MISSING)
-        line += [counts(found), links_once(rows["runs"])]
+        line += [counts(map(by_column.get, columns)), links_once(rows["runs"])]
         lines.append(line)
     numbers = [SPREAD, *[RIGHT] * differing] * len(columns)
     align = [*[LEFT] * len(labels), *[RIGHT] * with_paper, *numbers, RIGHT, RIGHT]
@@ -206,7 +207,7 @@ def _below_levels(rows: Sequence) -> str:
     if most > 1:
         told.append(f"After a mean: its seeds{', or the range of more than three' if most > FEW else ''}.")
     if any(len(row.seeds) > row.n for row in rows):
-        told.append(OF_EACH)
+        told.append(OF_MAPS if hasattr(rows[0], "space") else OF_EACH)
     if other := _of_other_data(rows):
         ours, theirs = (listing(dict.fromkeys(sets)) for sets in zip(*other, strict=True))
         told.append(f"Ours are of {ours}, the paper's of {theirs}: other data, so no difference is formed.")
@@ -223,7 +224,7 @@ def below_differences(found: Iterable) -> str:
     """What the marks of `difference` mean, as far as they are there."""
     found, told = [one for one in found if one.n], []
     if not all(np.isnan(one.low) for one in found):
-        told.append("After a difference: its 95 % interval; **bold** if that is clear of zero.")
+        told.append("After a difference: its 95 % {ref}`interval <intervals>`; **bold** if that is clear of zero.")
     if any(np.isnan(one.low) for one in found):
         told.append("Without an interval: one seed, which can't tell a difference from chance.")
     if not all(one.one_device for one in found):
@@ -234,9 +235,11 @@ def below_differences(found: Iterable) -> str:
 
 
 def counts(found: Iterable) -> str:
-    """How many teachers' seeds the numbers of a row have, and students of each; each count once."""
-    told = dict.fromkeys(_count(one) for one in found if one.n)
-    return f"{NO_BREAK}/ ".join(told) or MISSING
+    """How many teachers' seeds the numbers of a row have, and students of each: one count, or one a column, where
+    `found` has None for what is not there."""
+    told = [_count(one) if one and one.n else MISSING for one in found]
+    differing = set(told) - {MISSING}
+    return f"{NO_BREAK}/ ".join(told) if len(differing) > 1 else "".join(differing) or MISSING
 
 
 def _count(found) -> str:
@@ -338,6 +341,7 @@ class Expectation:
     low: float
     high: float = 1.0
     width: int = FULL_WIDTH
+    source: str = "what such networks usually reach, with or without a teacher"
 
     def applies(self, spec) -> bool:
         same = (spec.dataset, spec.model, spec.width) == (self.dataset, self.model, self.width)
@@ -351,18 +355,20 @@ class Expectation:
         return f"at least {self.low:.3f}" if self.high == 1 else f"{self.low:.2f} to {self.high:.2f}"
 
 
-# Of ResNet-18: airbench's baselines, and DeVries & Taylor (2017) with a margin for the shorter training. Of LeNet and
-# MNIST: what such networks usually reach, with or without a teacher. Of digits: that a network of the demo edition has
-# learned its task.
+REPORTED = (
+    "what the baselines of [airbench](https://github.com/KellerJordan/cifar10-airbench) and DeVries and Taylor (2017) "
+    "reach, less a margin for shorter training"
+)
+LEARNED = "what a network that has learned its task reaches"
 EXPECTATIONS = (
-    Expectation("cifar10", "resnet18", 80, "crop_flip", 0.945),
-    Expectation("cifar10", "resnet18", 80, "none", 0.86, 0.90),
+    Expectation("cifar10", "resnet18", 80, "crop_flip", 0.945, source=REPORTED),
+    Expectation("cifar10", "resnet18", 80, "none", 0.86, 0.90, source=REPORTED),
     Expectation("mnist", "alexnet", 10, None, 0.99),
     Expectation("mnist", "lenet", 10, None, 0.99),
     Expectation("cifar10", "lenet", 30, None, 0.60, 0.75),
-    Expectation("digits", "resnet18", 1, None, 0.95, width=8),
-    Expectation("digits", "lenet", 1, None, 0.95),
-    Expectation("digits", "alexnet", 1, None, 0.90, width=8),
+    Expectation("digits", "resnet18", 1, None, 0.95, width=8, source=LEARNED),
+    Expectation("digits", "lenet", 1, None, 0.95, source=LEARNED),
+    Expectation("digits", "alexnet", 1, None, 0.90, width=8, source=LEARNED),
 )
 
 
@@ -371,7 +377,7 @@ def sanity(rows: pd.DataFrame, caption: str, name: str) -> Markdown | None:
 
     None where nothing is known beforehand of networks of that size on that data.
     """
-    lines, outside, data = [], [], []
+    lines, outside, data, sources = [], [], [], []
     for expected in EXPECTATIONS:
         own = rows[[expected.applies(run.spec) for run in rows["run"]]]
         if own.empty:
@@ -387,6 +393,7 @@ def sanity(rows: pd.DataFrame, caption: str, name: str) -> Markdown | None:
             "Inside": f"**{inside}**" if any(missed) else inside,
         }  # fmt: skip
         lines.append([*line.values(), links_once([" ".join(own["mark"])])])
+        sources.append(expected.source)
         data.append(line | {"Inside": inside, "Runs": " ".join(own["mark"])})
         outside += [
             f"{_in_words(row)} with {accuracy:.4f}, expected {expected.told()} ({run_links(row.mark)})"
@@ -394,7 +401,9 @@ def sanity(rows: pd.DataFrame, caption: str, name: str) -> Markdown | None:
         ]  # fmt: skip
     if not lines:
         return None
-    below = f"**Outside of what is expected**: {'; '.join(outside)}." if outside else ""
+    below = f"Expected is {'; '.join(dict.fromkeys(sources))}."
+    if outside:
+        below += f" **Outside of what is expected**: {'; '.join(outside)}."
     header, align = [*data[0]], [LEFT, LEFT, RIGHT, RIGHT, RIGHT, RIGHT]
     return numbered([header, align, *lines], caption, name, pd.DataFrame(data), below)
 
