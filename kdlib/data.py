@@ -94,7 +94,7 @@ def held_out(dataset: Dataset, count: int) -> tuple[Dataset, np.ndarray]:
 
 
 def stratified(labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of `count` images that are as many of each class as among all, always the same, after all others'."""
+    """The rows of `count` images, of each class its share among all, after those of all others; always the same."""
     from sklearn.model_selection import train_test_split  # slow to import
 
     rows = np.arange(len(labels))

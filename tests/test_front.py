@@ -131,16 +131,24 @@ def test_the_claims_other_network_is_told_of_under_the_first_budget_that_has_it(
     assert of_other.columns[0].network == "alexnet"
     lacking, one_seed = Finding(of_other, claims.NOT_RUN), Finding(of_other, claims.ONE_SEED, -0.0105)
     single = Finding(CLAIM.effects[4], claims.ONE_SEED, -0.03)
-    cases = [
-        dataclasses.replace(case, findings=(*case.findings, other, single))
-        for case, other in ((first, lacking), (long, one_seed))
-    ]
-    last = front.answer("paper", cases).removeprefix(front.answer("paper", [first, long]))
-    assert last == (
-        f" For AlexNet students, the claim's others, the difference is {front.points(-0.0105)} points (from one "
-        f"teacher each, so that chance can't be told from an effect), where the paper has "
-        f"−{-100 * of_other.printed():.1f}."
+
+    def told(**others):
+        cases = {"chosen": first, "long": long}
+        given = [
+            dataclasses.replace(cases[at], findings=(*cases[at].findings, one, single)) for at, one in others.items()
+        ]
+        before = front.answer("paper", [cases[at] for at in others])
+        return front.answer("paper", given).removeprefix(before)
+
+    numbers = (
+        f"the difference is {front.points(-0.0105)} points (from one teacher each, so that chance can't be told from "
+        f"an effect), where the paper has −{-100 * of_other.printed():.1f}."
     )
+    assert told(long=one_seed) == told(chosen=one_seed) == f" For AlexNet students {numbers}"
+    for order in ({"chosen": lacking, "long": one_seed}, {"long": one_seed, "chosen": lacking}):
+        assert told(**order) == f" For AlexNet students, which have the long training alone, {numbers}"
+    assert told(long=dataclasses.replace(one_seed, estimate=0.5), chosen=one_seed) == f" For AlexNet students {numbers}"
+    assert told(chosen=lacking) == ""
 
 
 def test_the_long_training_of_the_full_study_clips_more_tightly_as_the_page_says():

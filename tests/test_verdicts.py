@@ -52,7 +52,7 @@ def test_a_verdict_on_teachers_is_told_once_and_one_on_students_under_each_loss(
 
 
 def test_verdicts_that_hang_on_the_primary_effect_are_told_with_where(judgements):
-    assert verdicts.primary_matters(judgements).startswith("No verdict would be another")
+    assert verdicts.primary_matters(judgements).endswith("the verdicts would be the same.")
 
     def cutmix_alone_impairs(spec):
         of = getattr(spec, "teacher", spec)
@@ -63,10 +63,15 @@ def test_verdicts_that_hang_on_the_primary_effect_are_told_with_where(judgements
     then = claims.by_one_augmentation(fourth)
     assert (fourth.verdict, then) == (claims.REFUTED, claims.UNDECIDED)
     said = verdicts.primary_matters(cases)
-    assert "of {ref}`claim 4 <tab-claim-4>` *undecided*, and not *refuted*" in said and "claim 9 " not in said
+    assert "{ref}`claim 4 <tab-claim-4>` *undecided* in place of *refuted*" in said and "claim 9 " not in said
     both = [*judgements, *judged(cutmix_alone_impairs, "chosen")]
-    where = "`claim 4 <tab-claim-4>` (formula, chosen; released code, chosen) *undecided*, and not *refuted*"
+    where = "`claim 4 <tab-claim-4>` (formula, chosen; released code, chosen) *undecided* in place of *refuted*"
     assert where in verdicts.primary_matters(both)
+    some = judged(cutmix_alone_impairs, "chosen", augmentations=["none", "cutmix"])  # no mean is run
+    assert verdicts.primary_matters(some) is None
+    assert verdicts.primary_matters([*judgements, *some]) == verdicts.primary_matters(judgements)
+    one_seed = claims.judge({"students": frame(chapter("students", seeds=(0,)), "long")})
+    assert verdicts.primary_matters(one_seed) is None
 
 
 def test_two_budgets_stand_side_by_side(judgements):

@@ -471,7 +471,7 @@ def panels_of(found: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     panels = []
     for question in sorted(asked.unique(), key=[*QUESTIONS, *asked].index):
         own = changes[asked == question]
-        beside = found[found["who"].isin(own["less"])]
+        beside = found[found["who"].isin(set(own["less"]) - set(own["who"]))]
         panels.append((question, pd.concat([beside.assign(beside=True), own.assign(beside=False)])))
     return panels or [("", found.assign(beside=True))]
 

@@ -69,10 +69,8 @@ INSTEAD = {  # of the long training, where it ends otherwise
     AT_MOST: "it can't be told, though the paper's size is excluded: the difference is {gap} points {interval}.",
     UNDECIDED: "it can't be told: the difference is {gap} points {interval}.",
 }
-OTHER_HALF = (
-    "For {network} students, the claim's others, the difference is {gap} points {interval}, where the paper has "
-    "−{paper}."
-)
+OTHER_NETWORK = "For {network} students{long} the difference is {gap} points {interval}, where the paper has −{paper}."
+LONG_ALONE = ", which have the long training alone,"
 INSTEAD_OF = "{epochs} epochs in place of {usual}"
 IS = "the difference is {gap} points {within}{paper}, a change of {does} {does_within} in students of the same seeds."
 EXCLUDES = {True: ", which excludes the paper's {printed}", False: ", which does not exclude the paper's {printed}"}
@@ -135,12 +133,13 @@ def second(first: Finding, long: Finding) -> str:
 
 def other_networks(judgements: Sequence[Judgement]) -> list[str]:
     """The headline's effect in students of other networks than the first, under the first budget that has them."""
-    found: dict[Effect, Finding] = {}
-    for case in of_headline(judgements):
+    cases, found = sorted(of_headline(judgements), key=lambda case: case.budget == LONG), {}
+    for case in cases:
         for one in case.findings[1:]:
             if len(one.effect.terms) == len(case.claim.effects[0].terms) and one.says != NOT_RUN:
-                found.setdefault(one.effect, one)
-    return [told(OTHER_HALF, one) for one in found.values()]
+                long = LONG_ALONE if case.budget == LONG != cases[0].budget else ""
+                found.setdefault(one.effect, told(OTHER_NETWORK.replace("{long}", long), one))
+    return list(found.values())
 
 
 def after_short_training(changes: pd.DataFrame | None, effect: Effect) -> list[str]:

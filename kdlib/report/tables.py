@@ -356,8 +356,8 @@ class Expectation:
 
 
 REPORTED = (
-    "what the baselines of [airbench](https://github.com/KellerJordan/cifar10-airbench) and DeVries and Taylor (2017) "
-    "reach, less a margin for shorter training"
+    "what the baselines of [airbench](https://github.com/KellerJordan/cifar10-airbench) and, less a margin for shorter "
+    "training, DeVries and Taylor (2017) reach"
 )
 LEARNED = "what a network that has learned its task reaches"
 EXPECTATIONS = (

@@ -128,22 +128,25 @@ def estimate(finding: Finding, says: str = "") -> str:
 
 def below(findings: Iterable[Finding]) -> str:
     found = list(findings)
-    excluded = f" {EXCLUDED}: it excludes the size that the paper prints, taken as exact."
+    excluded = f" {EXCLUDED}: it excludes the size that the paper prints, which is taken without chance of its own."
     return below_differences(found) + (excluded if any(finding.excluded for finding in found) else "")
 
 
-def primary_matters(judgements: Sequence[Judgement]) -> Markdown:
-    """Where a verdict hangs on which effect is the primary one."""
+def primary_matters(judgements: Sequence[Judgement]) -> Markdown | None:
+    """Where a verdict hangs on which effect is the primary one; None where nothing is told of any claim."""
+    nothing = {NOT_RUN, claims.UNTOLD, claims.NOT_TESTABLE}
     told = []
     for claim, own in by_claim(judgements).items():
-        others = {at: (case.verdict, claims.by_one_augmentation(case)) for at, case in own.items()}
-        for now, then in dict.fromkeys(pair for pair in others.values() if len(set(pair)) > 1):
-            under = [title(*at, list(own)) for at, pair in others.items() if pair == (now, then)]
-            where = f" ({'; '.join(under)})" if claim.of_students and len(under) < len(own) else ""
-            told.append(f"of {{ref}}`claim {claim.id} <tab-claim-{claim.id}>`{where} *{then}*, and not *{now}*")
-    if not told:
-        return Markdown("No verdict would be another if that effect were the primary one.")
-    return Markdown(f"If that effect were the primary one, the verdict would be {names.listing(told)}.")
+        both = {at: (case.verdict, claims.by_one_augmentation(case)) for at, case in own.items()}
+        for now, then in dict.fromkeys(pair for pair in both.values() if len(set(pair)) > 1):
+            under = [title(*at, list(own)) for at, pair in both.items() if pair == (now, then)]
+            where = f" ({'; '.join(under)})" if len(under) < len(own) else ""
+            if not nothing & {now, then}:
+                told.append(f"{{ref}}`claim {claim.id} <tab-claim-{claim.id}>`{where} *{then}* in place of *{now}*")
+    if nothing.issuperset(case.verdict for case in judgements):
+        return None
+    effect = "If the first effect of one augmentation alone were the primary one of each claim,"
+    return Markdown(f"{effect} the verdicts would be {'; '.join(told) or 'the same'}.")
 
 
 def expectation(effect: claims.Effect) -> str:

@@ -18,7 +18,9 @@ from kdlib.causes import PROTOCOL, QUESTIONS, SHORT, SHORT_EPOCHS
 from kdlib.report.front import points, within
 from kdlib.report.markdown import Markdown
 from kdlib.results.claims import MIXED
+from kdlib.results.contrasts import contrasts, weighted
 from kdlib.results.gaps import CLOSES, MAKES, NOTHING, OPEN
+from kdlib.results.measures import ACCURACY
 from kdlib.results.names import BASELINE, change_titles, listing, network_name
 
 LENGTH = {  # what short training does, by what the interval says of it
@@ -27,18 +29,18 @@ LENGTH = {  # what short training does, by what the interval says of it
     NOTHING: "Short training does nothing to the gap: {epochs} epochs change it by {does} points {within}.",
     OPEN: "Whether short training makes the gap can't be told: {epochs} epochs change it by {does} points {within}.",
 }
-SLOWER = ", so that students of mixing teachers learn more slowly"  # where longer training makes no gap
-PROTOCOLS = {  # what the released code's way of training does, told with the gap that it leaves
-    MAKES: "Trained as the released code trains, the gap grows: it is {gap} points {gap_within}, a change of {does} "
-    "{within}.",
-    CLOSES: "Trained as the released code trains, the gap closes: it is {gap} points {gap_within}, a change of {does} "
-    "{within}.",
-    NOTHING: "Trained as the released code trains, the gap stays, to within half a point: it is {gap} points "
-    "{gap_within}.",
-    OPEN: "Whether the released code's way of training changes the gap can't be told: it is {gap} points {gap_within}, "
-    "a change of {does} {within}.",
+SLOWER = ", so that students of mixing teachers learn more slowly"  # where longer training is known to make no gap
+PROTOCOLS = {  # what training as the released code does, told with the gap that it leaves
+    MAKES: "{how} the gap grows: it is {gap} points {gap_within}, a change of {does} {within}.",
+    CLOSES: "{how} the gap closes: it is {gap} points {gap_within}, a change of {does} {within}.",
+    NOTHING: "{how} the gap stays, to within half a point: it is {gap} points {gap_within}.",
+    OPEN: "{how} the gap is {gap} points {gap_within}; whether that is a change, of {does} {within}, can't be told.",
 }
-TOLD = {SHORT: LENGTH, PROTOCOL: PROTOCOLS}
+TOLD = {  # the changes that have a sentence of their own, and how it begins
+    SHORT: (LENGTH, ""),
+    PROTOCOL: (PROTOCOLS, "Under the released code's optimiser and schedule"),
+    f"{PROTOCOL}+reduction=mean": (PROTOCOLS, "Under its form of the loss as well"),
+}
 WHERE = {  # the changes that are asked of the gap after short training
     "epochs=12+reduction=mean": "under the released code's weaker loss",
     "epochs=12+temperature=1": "at temperature 1, where nothing is softened",
@@ -58,14 +60,14 @@ SAID = {  # what they do to it, in the order in which it is told
     OPEN: "whether it changes {where} can't be told",
 }
 KNOWLEDGE = (
-    "What teachers know is worth {all} to their students on average over augmentations, what the baseline's knows "
+    "What teachers know is worth {all} to their students on average over all teachers, what the baseline's knows "
     "{knows}: over a network without a teacher, each kind trained for as long as held-out images favour, the "
     "baseline's students gain {taught}, and those of a teacher that says nothing, and can only hold them back, "
     "{uniform}."
 )
 OTHERWISE = "Pooled so, the outcome would be another of {told}."
 AS_IT_IS = "Pooled so, no outcome would be another."
-ALL_TAUGHT = "mean of all augmentations"
+ALL_TAUGHT = "mean of all teachers"
 UNTOLD = "One seed of each network can't tell what a change does from chance: this edition gives no answer."
 NOT_TRAINED = "The students that would answer this have not been trained."
 
@@ -93,31 +95,46 @@ def causes_found(found: pd.DataFrame, each: pd.DataFrame, worth: pd.DataFrame) -
 
 def of_training(rows: Mapping[str, tuple]) -> Iterator[str]:
     """A sentence on each of `TOLD` that was trained."""
-    for row, words in ((rows[change], words) for change, words in TOLD.items() if change in rows):
+    for row, (words, how) in ((rows[change], told) for change, told in TOLD.items() if change in rows):
         yield words[row.says].format(
             epochs=SHORT_EPOCHS, does=points(row.estimate), within=within(row.low, row.high), gap=points(row.gap),
-            gap_within=within(row.gap_low, row.gap_high), slower=SLOWER if only_short(rows) else "",
+            gap_within=within(row.gap_low, row.gap_high), slower=SLOWER if only_short(rows) else "", how=how,
         )  # fmt: skip
 
 
 def only_short(rows: Mapping[str, tuple]) -> bool:
-    """Whether students were trained for longer than as they are, and that made no gap."""
+    """Whether students were trained for longer than as they are, and the gap stayed or closed."""
     lengths = {int(one.removeprefix("epochs=")): rows[one] for one in QUESTIONS["length"] if one in rows}
     longer = [row.says for epochs, row in lengths.items() if epochs > row.epochs]
-    return bool(longer) and MAKES not in longer
+    return bool(longer) and {NOTHING, CLOSES}.issuperset(longer)
 
 
 def of_causes(rows: Mapping[str, tuple], gains: Collection[str], losses: Collection[str]) -> Iterator[str]:
     """One sentence on all of `WHERE`, by what they do; under those of `gains` students of a mixing teacher gain, under
     those of `losses` the baseline's lose."""
-    done = {one: rows[one].says for one in WHERE if one in rows}
+    done = {one: rows[one].says for one in WHERE if one in rows and rows[one].less == SHORT}
     done |= {one: BOTH if one in losses else GAIN for one, says in done.items() if says == CLOSES and one in gains}
     told = []
     for outcome, clause in SAID.items():
-        if where := [f"{WHERE[one]} (to {points(rows[one].gap)})" for one, says in done.items() if says == outcome]:
+        if where := [f"{WHERE[one]} {left(rows[one])}" for one, says in done.items() if says == outcome]:
             told.append(clause.format(where=listing(where)))
     if told:
         yield f"At {SHORT_EPOCHS} epochs {'; '.join(told)}."
+
+
+def left(row) -> str:
+    """The gap that a change leaves, in points, with its interval."""
+    return f"(to {points(row.gap)} points, {points(row.gap_low)} to {points(row.gap_high)})"
+
+
+def worth_of_knowledge(students: pd.DataFrame) -> pd.DataFrame:
+    """Contrasts of students and controls with a network without a teacher and with students of even odds, and of all
+    trained teachers' students, their mean, with the latter: what knowledge is worth, in accuracy."""
+    found = contrasts(students, ACCURACY, minus=["alone", "uniform"])
+    trained = students.loc[~students["control"].astype(bool), "teacher_augmentation"].unique()
+    weights = {(one, BASELINE): 1 / len(trained) for one in trained} | {("uniform", BASELINE): -1.0}
+    average = [weighted(students, ACCURACY, weights, ALL_TAUGHT, "uniform")] if len(trained) else []
+    return pd.concat([found[found["loss"] != ""], *average])
 
 
 def of_knowledge(worth: pd.DataFrame) -> Iterator[str]:
@@ -132,12 +149,16 @@ def of_knowledge(worth: pd.DataFrame) -> Iterator[str]:
         yield KNOWLEDGE.format(**said)
 
 
-def pooled_otherwise(found: pd.DataFrame, apart: pd.DataFrame) -> Markdown:
-    """Whose outcome is another where chance is judged by changes beside the same one alone: `pooled_apart`."""
+def pooled_otherwise(found: pd.DataFrame, apart: pd.DataFrame) -> Markdown | None:
+    """Whose outcome is another where chance is judged by changes beside the same one alone: `pooled_apart`. None where
+    nothing is told from chance."""
     both = found.merge(apart, on=["network", "who"], suffixes=("", "_apart"))
-    other = both[(both["says"] != both["says_apart"]) & both["low_apart"].notna()]
+    titles = change_titles(both["who"], both["network"])
+    both = both.assign(change=titles).dropna(subset=["low", "low_apart"])
+    if both.empty:
+        return None
     told = [
-        f"*{title}*: {row.says_apart} {within(row.low_apart, row.high_apart)}"
-        for title, row in zip(change_titles(other["who"], other["network"]), other.itertuples(), strict=True)
+        f"*{row.change}*: {row.says_apart} {within(row.low_apart, row.high_apart)}"
+        for row in both[both["says"] != both["says_apart"]].itertuples()
     ]
     return Markdown(OTHERWISE.format(told=listing(told)) if told else AS_IT_IS)
