@@ -50,6 +50,15 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
 FEWER = 2  # students of each teacher, at most, under the protocol
 
 
+def longer_than(epochs: int) -> list[str]:
+    """The changes of length that train for longer, the longest last.
+
+    >>> longer_than(20)
+    ['epochs=30', 'epochs=60']
+    """
+    return [change for change in QUESTIONS["length"] if int(change.removeprefix("epochs=")) > epochs]
+
+
 def question_of(change: str) -> str:
     """The question that a change was declared for, "other changes" where it was not.
 

@@ -159,6 +159,23 @@ def test_the_long_training_of_the_full_study_clips_more_tightly_as_the_page_says
     assert not any("chosen" in network for networks in others for network in networks.values())
 
 
+def test_longer_training_is_told_after_the_short_one_and_the_longest_alone():
+    short = changed(front.MAKES)
+    longer = [changed(front.CLOSES)[1:].assign(who=f"epochs={epochs}") for epochs in (30, 60)]
+    cases = judged(chosen=front.AT_MOST, long=front.UNDECIDED)
+    before, text = (front.answer("paper", cases, pd.concat([short, *more])) for more in ([], longer))
+    last = text.removeprefix(f"{before} ")
+    assert last.startswith(
+        "With 60 epochs in place of 20, students of mixed images' teachers gain ground: the difference"
+    )
+    assert "30 epochs" not in text
+    one_seed = pd.concat([short, longer[0].assign(low=np.nan)])
+    as_long = pd.concat([short, *longer]).assign(epochs=60)
+    assert front.answer("paper", cases, one_seed) == before and "60 epochs in" not in front.answer(
+        "paper", cases, as_long
+    )
+
+
 def test_a_loss_larger_than_the_papers_supports_it_too():
     larger = Finding(EFFECT, claims.FOR, -0.06, -0.07, -0.05, n=3, excluded=True)
     assert front.outcome(larger) == front.SUPPORTED

@@ -147,9 +147,24 @@ def test_a_gap_that_closes_by_a_gain_is_told_apart(arm, gains):
     ],
 )  # fmt: skip
 def test_that_students_learn_more_slowly_is_said_where_longer_training_makes_no_gap(longer, slower):
-    said = answer(gaps(**{"epochs=12": MAKES}, **longer), each())
+    said, *_ = answer(gaps(**{"epochs=12": MAKES}, **longer), each()).split("\n")
     assert said.endswith("to −1.1, so that students of mixing teachers learn more slowly.") == slower
     assert said.endswith("to −1.1.") != slower
+
+
+@pytest.mark.parametrize("does", OUTCOMES)
+def test_the_longest_training_is_told_after_the_short_one(does):
+    lengths = {"epochs=12": OPEN, "epochs=30": MAKES, "epochs=60": does, causes.PROTOCOL: OPEN}
+    _, said, protocol = answer(gaps(**lengths), each()).split("\n")
+    assert "60 epochs " in said and "+1.3 points (95 % interval +1.1 to +1.5)" in said and "{" not in said
+    assert ("to −1.3 (95 % interval −1.7 to −0.9)" in said) == (does != NOTHING) and "ahead" not in said
+    assert protocol.startswith("- Under the released code's optimiser")
+    ahead = gaps(**lengths).assign(gap=0.008, gap_low=0.004, gap_high=0.012)
+    assert ("where students of mixing teachers are ahead." in answer(ahead, each())) == (does == CLOSES)
+    others = {answer(gaps(**lengths | {"epochs=60": other}), each()) for other in OUTCOMES}
+    assert len(others) == 4
+    as_long = gaps(**lengths).assign(epochs=60)
+    assert "60 epochs" not in answer(as_long, each())
 
 
 def test_a_gap_that_closes_from_both_sides_is_told_apart():

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from kdlib import budgets, runs
-from kdlib.causes import SHORT, SHORT_EPOCHS
+from kdlib.causes import SHORT, SHORT_EPOCHS, longer_than
 from kdlib.report.figures import LONG, budget_curve, student_learning_curves, taught
 from kdlib.report.markdown import Markdown, number
 from kdlib.report.style import Picture, words
@@ -74,7 +74,7 @@ LONG_ALONE = ", which have the long training alone,"
 INSTEAD_OF = "{epochs} epochs in place of {usual}"
 IS = "the difference is {gap} points {within}{paper}, a change of {does} {does_within} in students of the same seeds."
 EXCLUDES = {True: ", which excludes the paper's {printed}", False: ", which does not exclude the paper's {printed}"}
-SHORTER = {  # what that does to the difference, by what the interval of the change says
+OTHER_LENGTHS = {  # what that does to the difference, by what the interval of the change says
     MAKES: f"With {INSTEAD_OF}, students of mixed images' teachers lose ground: {IS}",
     CLOSES: f"With {INSTEAD_OF}, students of mixed images' teachers gain ground: {IS}",
     NOTHING: f"With {INSTEAD_OF} it stays, to within half a point: {IS}",
@@ -94,14 +94,14 @@ CAUTIONS = {  # what an edition can't say, before anything else; nothing of the 
 
 
 def answer(profile: str, judgements: Sequence[Judgement], changes: pd.DataFrame | None = None) -> Markdown:
-    """What the edition can't say, then the answer under the chosen budget, that under the long one, and after a short
-    training, if `changes` of `kdlib.results.gaps` have it."""
+    """What the edition can't say, then the answer under the chosen budget, that under the long one, and after other
+    lengths of training, if `changes` of `kdlib.results.gaps` have it."""
     found = headline(judgements)
     if not found:
         said = NO_ANSWER
     else:
         (_, first), *others = sorted(found.items(), key=lambda item: item[0] == LONG)
-        after = after_short_training(changes, first.effect)
+        after = of_other_lengths(changes, first.effect)
         then = [second(first, others[0][1]), *after] if others else after or [ONE_LENGTH]
         said = " ".join([told(ANSWERS[outcome(first)], first), *then, *other_networks(judgements)])
     if profile in CAUTIONS:
@@ -142,18 +142,21 @@ def other_networks(judgements: Sequence[Judgement]) -> list[str]:
     return list(found.values())
 
 
-def after_short_training(changes: pd.DataFrame | None, effect: Effect) -> list[str]:
-    """What short training does to the effect, a sentence; none where there are no such students, or one seed of them,
-    or where they train for no longer as it is."""
+def of_other_lengths(changes: pd.DataFrame | None, effect: Effect) -> list[str]:
+    """What short training does to the effect, and the longest that is longer than usual, a sentence each; none where
+    there are no such students, or one seed of them, or where they train for no longer as it is."""
     if changes is None:
         return []
-    found = changes[(changes["who"] == SHORT) & (changes["epochs"] > SHORT_EPOCHS)]
-    found = found[found["network"] == effect.columns[0].network]
+    found = changes[changes["network"] == effect.columns[0].network]
+    by_change = {row.who: row for row in found.itertuples() if not np.isnan(row.low)}
+    usual = max(found["epochs"], default=0)
+    longer = [one for one in longer_than(usual) if one in by_change][-1:]
     return [
-        SHORTER[row.says].format(
-            epochs=SHORT_EPOCHS, usual=row.epochs, gap=points(row.gap), within=within(row.gap_low, row.gap_high),
-            does=points(row.estimate), does_within=within(row.low, row.high), paper=beside_the_papers(effect, row),
-        ) for row in found.itertuples() if not np.isnan(row.low)
+        OTHER_LENGTHS[row.says].format(
+            epochs=change.removeprefix("epochs="), usual=usual, gap=points(row.gap),
+            within=within(row.gap_low, row.gap_high), does=points(row.estimate), does_within=within(row.low, row.high),
+            paper=beside_the_papers(effect, row),
+        ) for change, row in ((one, by_change.get(one)) for one in [SHORT] * (usual > SHORT_EPOCHS) + longer) if row
     ]  # fmt: skip
 
 

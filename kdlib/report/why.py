@@ -3,7 +3,8 @@ what the gap hangs on after short training, and what a teacher's knowledge is wo
 
 What each outcome means was declared before the runs (`kdlib.causes`), and so were the words on length, but for those
 on a gap that closes, which had it turn round, and those on the released protocol. That students learn more slowly is
-said since an audit only where longer training was tried, as the rule has it. Those on the rest were put
+said since an audit only where longer training was tried, as the rule has it; the words on longer training were written
+when its first result was known. Those on the rest were put
 together anew, each change with its outcome, when most results were known; the runs decide which outcome a change has,
 and its numbers (`kdlib.results.gaps`). The last sentence has one outcome, its numbers, and was written when they were
 known; the mean of all augmentations came into it afterwards, as the baseline's alone is the largest.
@@ -14,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from kdlib.causes import PROTOCOL, QUESTIONS, SHORT, SHORT_EPOCHS
+from kdlib.causes import PROTOCOL, SHORT, SHORT_EPOCHS, longer_than
 from kdlib.report.front import points, within
 from kdlib.report.markdown import Markdown
 from kdlib.results.claims import MIXED
@@ -30,6 +31,15 @@ LENGTH = {  # what short training does, by what the interval says of it
     OPEN: "Whether short training makes the gap can't be told: {epochs} epochs change it by {does} points {within}.",
 }
 SLOWER = ", so that students of mixing teachers learn more slowly"  # where longer training is known to make no gap
+LONGER = {  # what the longest training does that is longer than usual, told with the gap that it leaves
+    MAKES: "Longer training makes a gap: {epochs} epochs change it by {does} points {within}, to {gap} {gap_within}.",
+    CLOSES: "Longer training closes it: {epochs} epochs change it by {does} points {within}, to {gap} {gap_within}"
+    "{ahead}.",
+    NOTHING: "Longer training does nothing to it: {epochs} epochs change it by {does} points {within}.",
+    OPEN: "Whether longer training changes it can't be told: {epochs} epochs do by {does} points {within}, to {gap} "
+    "{gap_within}.",
+}
+AHEAD = ", where students of mixing teachers are ahead"
 PROTOCOLS = {  # what training as the released code does, told with the gap that it leaves
     MAKES: "{how} the gap grows: it is {gap} points {gap_within}, a change of {does} {within}.",
     CLOSES: "{how} the gap closes: it is {gap} points {gap_within}, a change of {does} {within}.",
@@ -94,18 +104,26 @@ def causes_found(found: pd.DataFrame, each: pd.DataFrame, worth: pd.DataFrame) -
 
 
 def of_training(rows: Mapping[str, tuple]) -> Iterator[str]:
-    """A sentence on each of `TOLD` that was trained."""
-    for row, (words, how) in ((rows[change], told) for change, told in TOLD.items() if change in rows):
+    """A sentence on each of `TOLD` that was trained, and on longer training."""
+    longer = dict.fromkeys(longer_of(rows)[-1:], (LONGER, ""))
+    told = {SHORT: TOLD[SHORT]} | longer | TOLD
+    for change, row, (words, how) in ((one, rows[one], of) for one, of in told.items() if one in rows):
         yield words[row.says].format(
-            epochs=SHORT_EPOCHS, does=points(row.estimate), within=within(row.low, row.high), gap=points(row.gap),
-            gap_within=within(row.gap_low, row.gap_high), slower=SLOWER if only_short(rows) else "", how=how,
+            epochs=change.removeprefix("epochs="), does=points(row.estimate), within=within(row.low, row.high),
+            gap=points(row.gap), gap_within=within(row.gap_low, row.gap_high), how=how,
+            slower=SLOWER if only_short(rows) else "", ahead=AHEAD if row.gap_low > 0 else "",
         )  # fmt: skip
+
+
+def longer_of(rows: Mapping[str, tuple]) -> list[str]:
+    """Those of the changes that train for longer than as it is."""
+    usual = max((row.epochs for row in rows.values()), default=0)
+    return [change for change in longer_than(usual) if change in rows]
 
 
 def only_short(rows: Mapping[str, tuple]) -> bool:
     """Whether students were trained for longer than as they are, and the gap stayed or closed."""
-    lengths = {int(one.removeprefix("epochs=")): rows[one] for one in QUESTIONS["length"] if one in rows}
-    longer = [row.says for epochs, row in lengths.items() if epochs > row.epochs]
+    longer = [rows[change].says for change in longer_of(rows)]
     return bool(longer) and {NOTHING, CLOSES}.issuperset(longer)
 
 
