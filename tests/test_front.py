@@ -100,7 +100,7 @@ def changed(says, network="lenet", epochs=20):
 def test_what_shorter_training_does_is_a_sentence_with_the_gap_and_its_change(name, says):
     budgets_ = {"chosen": name, "long": front.NO_EFFECT}
     without, text = front.answer("paper", judged(**budgets_)), front.answer("paper", judged(**budgets_), changed(says))
-    assert text.startswith(f"{without} ") and "{" not in text
+    assert text.startswith(f"{without}\n\n- ") and "{" not in text
     last = text.removeprefix(without)
     assert "12 epochs in place of 20" in last and ("half a point" in last) == (says == front.NOTHING)
     gap, change = ([front.points(one) for one in numbers] for numbers in CHANGES[says])
@@ -144,10 +144,13 @@ def test_the_claims_other_network_is_told_of_under_the_first_budget_that_has_it(
         f"the difference is {front.points(-0.0105)} points (from one teacher each, so that chance can't be told from "
         f"an effect), where the paper has −{-100 * of_other.printed():.1f}."
     )
-    assert told(long=one_seed) == told(chosen=one_seed) == f" For AlexNet students {numbers}"
+    assert told(long=one_seed) == told(chosen=one_seed) == f"\n\n- For AlexNet students {numbers}"
     for order in ({"chosen": lacking, "long": one_seed}, {"long": one_seed, "chosen": lacking}):
-        assert told(**order) == f" For AlexNet students, which have the long training alone, {numbers}"
-    assert told(long=dataclasses.replace(one_seed, estimate=0.5), chosen=one_seed) == f" For AlexNet students {numbers}"
+        assert told(**order) == f"\n\n- For AlexNet students, which have the long training alone, {numbers}"
+    assert (
+        told(long=dataclasses.replace(one_seed, estimate=0.5), chosen=one_seed)
+        == f"\n\n- For AlexNet students {numbers}"
+    )
     assert told(chosen=lacking) == ""
 
 
@@ -164,7 +167,7 @@ def test_longer_training_is_told_after_the_short_one_and_the_longest_alone():
     longer = [changed(front.CLOSES)[1:].assign(who=f"epochs={epochs}") for epochs in (30, 60)]
     cases = judged(chosen=front.AT_MOST, long=front.UNDECIDED)
     before, text = (front.answer("paper", cases, pd.concat([short, *more])) for more in ([], longer))
-    last = text.removeprefix(f"{before} ")
+    last = text.removeprefix(f"{before}\n- ")
     assert last.startswith(
         "With 60 epochs in place of 20, students of mixed images' teachers gain ground: the difference"
     )

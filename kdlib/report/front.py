@@ -102,8 +102,10 @@ def answer(profile: str, judgements: Sequence[Judgement], changes: pd.DataFrame 
     else:
         (_, first), *others = sorted(found.items(), key=lambda item: item[0] == LONG)
         after = of_other_lengths(changes, first.effect)
-        then = [second(first, others[0][1]), *after] if others else after or [ONE_LENGTH]
-        said = " ".join([told(ANSWERS[outcome(first)], first), *then, *other_networks(judgements)])
+        then = [second(first, others[0][1])] if others else [] if after else [ONE_LENGTH]
+        said = " ".join([told(ANSWERS[outcome(first)], first), *then])
+        if listed := [f"- {one}" for one in (*after, *other_networks(judgements))]:
+            said += "\n\n" + "\n".join(listed)
     if profile in CAUTIONS:
         said = f":::{{admonition}} An edition with limits\n:class: warning\n{CAUTIONS[profile]}\n:::\n\n{said}"
     return Markdown(said)

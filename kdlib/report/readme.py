@@ -19,7 +19,7 @@ class ReadmeError(KdlibError, ValueError):
 
 
 def found(front: Path) -> tuple[str, str, str]:
-    """First paragraph, first figure (SVG) and its description, of the outputs of an executed front page."""
+    """First text, first figure (SVG) and its description, of the outputs of an executed front page."""
     texts, figures = [], []
     for cell in nbformat.read(front, as_version=4).cells:
         for output in cell.get("outputs", []):
@@ -29,7 +29,7 @@ def found(front: Path) -> tuple[str, str, str]:
             figures += [(data["image/svg+xml"], alt)] if "image/svg+xml" in data else []
     if not texts or not figures:
         raise ReadmeError(f"{front} shows no text or no figure: it is not the executed front page")
-    return (without_marks(texts[0].split("\n\n")[0]), *figures[0])
+    return (without_marks(texts[0]), *figures[0])
 
 
 def without_marks(text: str) -> str:
