@@ -99,7 +99,7 @@ def contrasts_of(notebook: NotebookNode) -> pd.DataFrame:
     found = [of.assign(table=name) for name, of in tables_of(notebook) if {"estimate", "low", "high", "runs"} <= {*of}]
     if not found:
         return pd.DataFrame()
-    rows = pd.concat(found, ignore_index=True).fillna("")
+    rows = pd.concat(found, ignore_index=True).astype(object).fillna("")
     for column in ("estimate", "low", "high"):
         rows[column] = pd.to_numeric(rows[column], errors="coerce").round(8)
     return rows.dropna(subset=["estimate", "low"])

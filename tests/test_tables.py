@@ -104,7 +104,7 @@ def test_counts_are_one_where_all_agree_and_else_one_a_column():
     four, eight, single = (SimpleNamespace(n=n, students=s) for n, s in ((2, 4), (2, 8), (1, 1)))
     rows = ([four, None, four], [eight, single, four, single], [four, None, single], [None])
     shown = [tables.counts(row).replace(NO_BREAK, " ") for row in rows]
-    assert shown == ["2 × 4", "2 × 8 / 1 / 2 × 4 / 1", "2 × 4 / – / 1", "–"]
+    assert shown == ["2 × 4", "2 × 8 / 1 × 1 / 2 × 4 / 1 × 1", "2 × 4 / – / 1 × 1", "–"]
 
 
 def test_what_a_contrast_is_less_stands_side_by_side(students):

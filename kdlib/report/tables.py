@@ -237,14 +237,15 @@ def below_differences(found: Iterable) -> str:
 def counts(found: Iterable) -> str:
     """How many teachers' seeds the numbers of a row have, and students of each: one count, or one a column, where
     `found` has None for what is not there."""
-    told = [_count(one) if one and one.n else MISSING for one in found]
+    counted = [(one.n, _students(one)) if one and one.n else None for one in found]
+    several = any(one and one[1] > 1 for one in counted)
+    told = [MISSING if one is None else f"{NO_BREAK}×{NO_BREAK}".join(map(str, one[: 1 + several])) for one in counted]
     differing = set(told) - {MISSING}
     return f"{NO_BREAK}/ ".join(told) if len(differing) > 1 else "".join(differing) or MISSING
 
 
-def _count(found) -> str:
-    students = getattr(found, "students", 0) or -(-len(getattr(found, "seeds", ())) // found.n)
-    return f"{found.n}{NO_BREAK}×{NO_BREAK}{students}" if students > 1 else f"{found.n}"
+def _students(found) -> int:
+    return getattr(found, "students", 0) or -(-len(getattr(found, "seeds", ())) // found.n)
 
 
 def _as_csv(frame: pd.DataFrame) -> pd.DataFrame:
