@@ -106,7 +106,7 @@ def test_what_shorter_training_does_is_a_sentence_with_the_gap_and_its_change(na
     gap, change = ([front.points(one) for one in numbers] for numbers in CHANGES[says])
     assert f"is {gap[0]} points (95 % interval {gap[1]} to {gap[2]})" in last
     of_change = f"a change of {change[0]} (95 % interval {change[1]} to {change[2]})"
-    assert last.endswith(f"{of_change} in students of the same seeds.")
+    assert last.endswith(f"{of_change} among the seeds that have both lengths.")
     assert ("lose ground" in last, "gain ground" in last) == (says == front.MAKES, says == front.CLOSES)
     assert ("can't be told" in last) == (says == front.OPEN)
     excluding = CHANGES[says][0][1] > -0.025  # of the paper

@@ -128,7 +128,7 @@ def estimate(finding: Finding, says: str = "") -> str:
 
 def below(findings: Iterable[Finding]) -> str:
     found = list(findings)
-    excluded = f" {EXCLUDED}: it excludes the size that the paper prints, which is taken without chance of its own."
+    excluded = f" {EXCLUDED}: it excludes the size that the paper prints, whose own uncertainty is not known."
     return below_differences(found) + (excluded if any(finding.excluded for finding in found) else "")
 
 
