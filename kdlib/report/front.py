@@ -72,7 +72,10 @@ INSTEAD = {  # of the long training, where it ends otherwise
 OTHER_NETWORK = "For {network} students{long} the difference is {gap} points {interval}, where the paper has −{paper}."
 LONG_ALONE = ", which have the long training alone,"
 INSTEAD_OF = "{epochs} epochs in place of {usual}"
-IS = "the difference is {gap} points {within}{paper}, a change of {does} {does_within} among the seeds that have both lengths."
+IS = (
+    "the difference is {gap} points {within}{paper}, a change of {does} {does_within} among the seeds that have both "
+    "lengths."
+)
 EXCLUDES = {True: ", which excludes the paper's {printed}", False: ", which does not exclude the paper's {printed}"}
 OTHER_LENGTHS = {  # what that does to the difference, by what the interval of the change says
     MAKES: f"With {INSTEAD_OF}, students of mixed images' teachers lose ground: {IS}",
