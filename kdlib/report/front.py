@@ -6,7 +6,7 @@ page, and with which numbers, the runs decide (`kdlib.results.claims`).
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -154,15 +154,20 @@ def of_other_lengths(changes: pd.DataFrame | None, effect: Effect) -> list[str]:
         return []
     found = changes[changes["network"] == effect.columns[0].network]
     by_change = {row.who: row for row in found.itertuples() if not np.isnan(row.low)}
-    usual = max(found["epochs"], default=0)
-    longer = [one for one in longer_than(usual) if one in by_change][-1:]
+    shorter = [SHORT] if SHORT in by_change and by_change[SHORT].epochs > SHORT_EPOCHS else []
     return [
         OTHER_LENGTHS[row.says].format(
-            epochs=change.removeprefix("epochs="), usual=usual, gap=points(row.gap),
+            epochs=row.who.removeprefix("epochs="), usual=row.epochs, gap=points(row.gap),
             within=within(row.gap_low, row.gap_high), does=points(row.estimate), does_within=within(row.low, row.high),
             paper=beside_the_papers(effect, row),
-        ) for change, row in ((one, by_change.get(one)) for one in [SHORT] * (usual > SHORT_EPOCHS) + longer) if row
+        ) for row in map(by_change.get, [*shorter, *longer_of(by_change)[-1:]])
     ]  # fmt: skip
+
+
+def longer_of(rows: Mapping[str, tuple]) -> list[str]:
+    """Those of the changes that train for longer than as it is, the longest last; `rows` of `gaps` by change."""
+    usual = max((row.epochs for row in rows.values()), default=0)
+    return [change for change in longer_than(usual) if change in rows]
 
 
 def beside_the_papers(effect: Effect, row) -> str:

@@ -4,10 +4,10 @@ what the gap hangs on after short training, and what a teacher's knowledge is wo
 What each outcome means was declared before the runs (`kdlib.causes`), and so were the words on length, but for those
 on a gap that closes, which had it turn round, and those on the released protocol. That students learn more slowly is
 said since an audit only where longer training was tried, as the rule has it; the words on longer training were written
-when its first result was known. Those on the rest were put
-together anew, each change with its outcome, when most results were known; the runs decide which outcome a change has,
-and its numbers (`kdlib.results.gaps`). The last sentence has one outcome, its numbers, and was written when they were
-known; the mean of all augmentations came into it afterwards, as the baseline's alone is the largest.
+when its first result was known. Those on the rest were put together anew, each change with its outcome, when most
+results were known; the runs decide which outcome a change has, and its numbers (`kdlib.results.gaps`). The last
+sentence has one outcome, its numbers, and was written when they were known; the mean of all teachers came into it
+afterwards, as the baseline's alone is the largest.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -15,8 +15,8 @@ from collections.abc import Collection, Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from kdlib.causes import PROTOCOL, SHORT, SHORT_EPOCHS, longer_than
-from kdlib.report.front import points, within
+from kdlib.causes import PROTOCOL, SHORT, SHORT_EPOCHS
+from kdlib.report.front import longer_of, points, within
 from kdlib.report.markdown import Markdown
 from kdlib.results.claims import MIXED
 from kdlib.results.contrasts import contrasts, weighted
@@ -113,12 +113,6 @@ def of_training(rows: Mapping[str, tuple]) -> Iterator[str]:
             gap=points(row.gap), gap_within=within(row.gap_low, row.gap_high), how=how,
             slower=SLOWER if only_short(rows) else "", ahead=AHEAD if row.gap_low > 0 else "",
         )  # fmt: skip
-
-
-def longer_of(rows: Mapping[str, tuple]) -> list[str]:
-    """Those of the changes that train for longer than as it is."""
-    usual = max((row.epochs for row in rows.values()), default=0)
-    return [change for change in longer_than(usual) if change in rows]
 
 
 def only_short(rows: Mapping[str, tuple]) -> bool:
