@@ -19,7 +19,7 @@ from small import ASCII_ONLY, RANDOM, ROOT, STUDENT, TEACHER, ordinary_user, spe
 
 from kdlib import KdlibError, data, extensions, folder_from, metrics, models, runs, speed, study
 from kdlib.__main__ import main
-from kdlib.runs import Run, RunError, make, store
+from kdlib.runs import Run, RunError, check, make, store
 
 WRITTEN = [
     str(path.relative_to(ROOT))
@@ -72,6 +72,26 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(here, room):
     assert [path.name for path in here.iterdir() if path.name[0] != "."] == []
     assert not list((here / ".making").iterdir())
     assert runs.ensure([TEACHER])[0].predictions
+
+
+@pytest.mark.parametrize("name", ["rename", "replace"])  # into the store; of the checkpoint
+def test_what_one_leaves_who_is_killed_beside_a_rename_is_cleared_away_by_the_next(here, name):
+    child = os.fork()
+    if child == 0:
+        speed.SECONDS_BETWEEN_CHECKPOINTS, real = 0, getattr(os, name)
+
+        def last(source, target):
+            if name == "rename":
+                real(source, target)
+            os._exit(9)
+
+        setattr(os, name, last)
+        runs.ensure([TEACHER])
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert check.walk(here).left_over and Run(TEACHER).exists() == (name == "rename")
+    runs.ensure([TEACHER])
+    assert not check.walk(here).left_over and not check.walk(here).faults
 
 
 def test_a_store_that_can_only_be_read_serves_what_is_stored_and_says_what_it_cannot_keep(made, tmp_path):

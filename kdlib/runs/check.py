@@ -196,10 +196,10 @@ def left_over(store: Path) -> Iterator[str]:
             if just_begun(path):
                 yield f"{path} is being written by a cluster's client, or was when it was killed a moment ago"
             else:
-                yield f"{path} was being written by a process that was killed: the next to make the run clears it away"
+                yield f"{path} was being written by a process that was killed: the next to ask for it clears it away"
     for path in sorted(store.glob(".checkpoints/*.pt")):
         if free(store, path.stem):
-            yield f"{path} is of a run that was broken off: the next to make the run goes on from it"
+            yield f"{path} is of a run that was broken off: the next to ask for the run goes on from it"
     for path in sorted(store.glob(".[cp]*s/**/*.tmp")):
         yield f"{path} was being written: where nothing is being trained it can be deleted"
 

@@ -103,6 +103,7 @@ def add_pending(run: Run, pending: dict[str, Run]) -> None:
         return
     if run.exists():
         run.check()
+        clear_away(run)
         return
     if isinstance(run.spec, Distilled):
         teacher = run.beside(run.spec.teacher)
@@ -225,7 +226,6 @@ def make_run(run: Run, device: str) -> None:
         scores["provenance"] = provenance(spec, dataset, device, time.monotonic() - started)
         write_json(aside / "metrics.json", scores)
         write_sums(aside)
-    checkpoint.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -234,14 +234,12 @@ def appearing(run: Run) -> Iterator[Path]:
 
     A cluster's client holds no lock: where somebody was first, that run stays.
     """
-    making = run.store / ".making"
-    aside = making / f"{run.key}.{uuid.uuid4().hex[:8]}" / run.key
+    aside = run.store / ".making" / f"{run.key}.{uuid.uuid4().hex[:8]}" / run.key
     try:
         aside.mkdir(parents=True)
         yield aside
         os.rename(aside, run.folder)
-        for left in making.glob(f"{run.key}.*"):  # by processes that were killed
-            shutil.rmtree(left, ignore_errors=True)
+        clear_away(run)
     except OSError as error:
         if not run.exists():
             raise RunError(
@@ -250,6 +248,19 @@ def appearing(run: Run) -> Iterator[Path]:
             ) from error
     finally:
         shutil.rmtree(aside.parent, ignore_errors=True)
+
+
+def clear_away(run: Run) -> None:
+    """Remove what making a run that exists has left: its checkpoint, and what killed processes were writing.
+
+    One killed between a run's rename and this leaves that to whoever asks for the run next.
+    """
+    for left in (run.store / ".making").glob(f"{run.key}.*"):
+        shutil.rmtree(left, ignore_errors=True)
+    checkpoints = run.store / ".checkpoints"
+    for left in (*checkpoints.glob(f"{run.key}.pt"), *checkpoints.glob(f".{run.key}.pt.*.tmp")):
+        with contextlib.suppress(OSError):  # a store that can only be read, or somebody else was first
+            left.unlink()
 
 
 def training_set(split: data.Split, dataset: data.Dataset, device: str) -> TrainingSet:

@@ -179,8 +179,10 @@ def storm_of_kills(specs: list[runs.Spec], count: int, seed: int, seconds: float
                 if store.is_dir() and (faults := check.walk(store).faults):
                     raise AssertionError(f"after {found['kills']} kills: {faults}")
             found["grids"] += 1
-            if results(store, specs) != expected or check.walk(store).left_over:
-                raise AssertionError(f"after {found['kills']} kills runs are not the same, or something is left over")
+            if results(store, specs) != expected:
+                raise AssertionError(f"after {found['kills']} kills runs are not the same")
+            if left := check.walk(store).left_over:
+                raise AssertionError(f"after {found['kills']} kills something is left over: {left}")
             shutil.rmtree(store)
     return found
 
