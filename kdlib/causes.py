@@ -24,6 +24,18 @@ Declared when students of class means and of shuffled logits were known, before 
    over it without knowledge: by students of a teacher that was never trained and of one that says nothing, which can
    only restrain them, and by a network without a teacher whose labels are smoothed.
 
+Declared before any network of it was trained:
+
+6. *Images that the teacher has not seen* (the paper's Section 6): a teacher is trained on one half of the training
+   images, and its students on that half (`HALVES`) or on the other (`UNSEEN`), for about as many steps as students of
+   the chosen length at full size. Of images that it was trained on a teacher says hardly more than the label. If mixing
+   impairs what a teacher says of single images, there is more to impair where it has not seen them: going over to
+   those *makes* the gap, by the first rule. If that *closes* the gap or does *nothing* to it, having seen the images is
+   not what hides the paper's gap. What teachers know is worth more on images not seen if the mean of all teachers'
+   students, less students of a teacher that says nothing on the same half, is larger there than on the half seen, by an
+   interval; two kinds of images differ *not clearly* else. Three teachers of each augmentation, two students of each
+   on either half.
+
 Declared before any network of it was done: the whole protocol takes eight times as long as other changes, and its
 students are of the first two seeds of their own (`FEWER`); and to it is added the released code's form of the loss.
 """
@@ -47,6 +59,8 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "knowledge": ("epochs=12+targets=class_means", "epochs=12+targets=shuffled"),
     "released protocol": ("peak_lr=0.001", "weight_decay=0.0", PROTOCOL, f"{PROTOCOL}+reduction=mean"),
 }  # fmt: skip
+HALVES = "epochs=20+clip_norm=10.0+half=1"
+UNSEEN = f"{HALVES}+images=unseen"
 FEWER = 2  # students of each teacher, at most, under the protocol
 
 

@@ -93,6 +93,16 @@ def held_out(dataset: Dataset, count: int) -> tuple[Dataset, np.ndarray]:
     return replace(dataset, train=train, test=test, shifted=None, shifted_name=None, human_counts=None), kept
 
 
+def halved(dataset: Dataset, which: int) -> tuple[Dataset, np.ndarray]:
+    """The same with one half of its training images, 1 or 2, and the rows (N / 2,) of these; test sets stay.
+
+    The split is stratified and always the same.
+    """
+    train = dataset.train
+    rows = stratified(train.labels, len(train.labels) // 2)[which - 1]
+    return replace(dataset, train=Split(train.images[rows], train.labels[rows])), rows
+
+
 def stratified(labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The rows of `count` images, of each class its share among all, after those of all others; always the same."""
     from sklearn.model_selection import train_test_split  # slow to import

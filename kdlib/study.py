@@ -19,11 +19,11 @@ import torch
 import yaml
 
 from kdlib import KdlibError, augment, extensions
-from kdlib.causes import FEWER, PROTOCOL, SHORT, SMOOTHING
+from kdlib.causes import FEWER, HALVES, PROTOCOL, SHORT, SMOOTHING, UNSEEN
 from kdlib.data import LOADERS as DATASETS
 from kdlib.distill import MAX_TEMPERATURE, TERMS
 from kdlib.models import ARCHITECTURES, FULL_WIDTH
-from kdlib.runs import Distilled, Spec, Supervised
+from kdlib.runs import Distilled, Spec, Supervised, half_of
 from kdlib.train import Recipe
 
 PROFILES = ("demo", "cpu", "paper")
@@ -434,9 +434,10 @@ def ablation(s: Settings) -> list[Spec]:
     return list(dict.fromkeys(specs))
 
 
-# What of a student and of its training can be changed: `Distilled` has the first, `Recipe` the others.
-CHANGEABLE = ("temperature", "kd_weight", "direction", "reduction", "targets")
+# What of a student, of its training and of its teacher can be changed: `Distilled` has the first, `Recipe` the next.
+CHANGEABLE = ("temperature", "kd_weight", "direction", "reduction", "targets", "images")
 OF_RECIPE = ("epochs", "batch_size", "peak_lr", "weight_decay", "momentum", "clip_norm", "drops")
+OF_TEACHER = ("half",)
 
 
 def settings_of_change(change: str) -> dict[str, Any]:
@@ -448,9 +449,8 @@ def settings_of_change(change: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for setting in change.split("+") if change else ():
         name, equals, text = setting.partition("=")
-        if name not in (*CHANGEABLE, *OF_RECIPE) or not equals:
-            known = ", ".join((*CHANGEABLE, *OF_RECIPE))
-            raise ParameterError(f"{setting!r} changes nothing: expected NAME=VALUE, of {known}")
+        if name not in (known := (*CHANGEABLE, *OF_RECIPE, *OF_TEACHER)) or not equals:
+            raise ParameterError(f"{setting!r} changes nothing: expected NAME=VALUE, of {', '.join(known)}")
         try:
             found[name] = ast.literal_eval(text)
         except (ValueError, SyntaxError):
@@ -461,9 +461,9 @@ def settings_of_change(change: str) -> dict[str, Any]:
 def changed(spec: Distilled, change: str) -> Distilled:
     """A student with some settings changed."""
     values = settings_of_change(change)
-    recipe = {name: values.pop(name) for name in OF_RECIPE if name in values}
+    recipe, of = ({name: values.pop(name) for name in names if name in values} for names in (OF_RECIPE, OF_TEACHER))
     try:
-        return replace(spec, recipe=replace(spec.recipe, **recipe), **values)
+        return replace(spec, recipe=replace(spec.recipe, **recipe), teacher=replace(spec.teacher, **of), **values)
     except (KdlibError, TypeError) as error:
         raise ParameterError(f"{change} can't be done: {error}") from error
 
@@ -501,6 +501,18 @@ def untaught(s: Settings) -> list[Spec]:
         smoothed = replace(lone, recipe=replace(lone.recipe, label_smoothing=SMOOTHING))
         others = (uniform_teacher(s), random_teacher(s, s.seeds[0]))
         found += [lone, smoothed, *(replace(taught, teacher=of) for of in others)]
+    return found
+
+
+def unseen(s: Settings) -> list[Spec]:
+    """Students of teachers of one half of the images, on that half and on the other (Section 6); and on either half a
+    network without a teacher and a student of one that says nothing."""
+    found: list[Spec] = []
+    for change in (HALVES, UNSEEN):
+        found += (students := changed_students(s, change))
+        for one in dict.fromkeys(replace(one, teacher=replace(uniform_teacher(s), half=1)) for one in students):
+            lone = Supervised(s.dataset, one.model, one.width, one.recipe, seed=one.seed, half=half_of(one))
+            found += [lone, one]
     return found
 
 

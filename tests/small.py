@@ -19,6 +19,7 @@ TEACHER = Supervised("digits", "resnet18", 2, RECIPE, ("cutout",))
 RANDOM = Supervised("digits", "resnet18", 2, Recipe(0, 256, 0.05, 5e-4, "float32"))
 STUDENT = Distilled("digits", TEACHER, "lenet", 64, RECIPE)
 AUGMENTED = Distilled("digits", TEACHER, "lenet", 64, RECIPE, ("crop_flip",))
+FIRST_HALF = dataclasses.replace(TEACHER, half=1)
 HELD_OUT = dataclasses.replace(STUDENT, held_out=300)
 INTERRUPTED = Supervised(
     "digits", "alexnet", 2, Recipe(4, 256, 0.05, 5e-4, "float32", label_smoothing=0.1), ("crop_flip", "cutmix"), 5

@@ -633,3 +633,12 @@ def check_statistics(dataset, histograms):
         mean = share @ level
         assert dataset.mean[channel] == pytest.approx(mean, abs=1e-4)
         assert dataset.std[channel] == pytest.approx((share @ (level - mean) ** 2) ** 0.5, abs=1e-4)
+
+
+def test_halves_are_stratified_disjoint_and_always_the_same():
+    whole = data.load("digits")
+    (first, rows), (second, others) = (data.halved(whole, which) for which in (1, 2))
+    assert sorted([*rows, *others]) == list(range(len(whole.train.labels))) and abs(len(rows) - len(others)) <= 1
+    assert np.abs(np.bincount(first.train.labels) - np.bincount(second.train.labels)).max() <= 1
+    assert np.array_equal(second.train.images, whole.train.images[others]) and second.test is whole.test
+    assert np.array_equal(data.halved(whole, 1)[1], rows)

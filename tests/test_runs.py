@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.decomposition import PCA
-from small import AUGMENTED, INTERRUPTED, RANDOM, RECIPE, ROOT, STUDENT, TEACHER
+from small import AUGMENTED, FIRST_HALF, INTERRUPTED, RANDOM, RECIPE, ROOT, STUDENT, TEACHER
 from torchvision.transforms import v2
 
 from kdlib import KdlibError, data, distill, metrics, models, runs, speed, study, train
@@ -196,6 +196,12 @@ def test_whole_numbers_and_floats_that_are_equal_are_one_key(name, whole):
         (lambda: Distilled("digits", TEACHER, "lenet", 64, RECIPE, kd_weight=2), "kd_weight is 2"),
         (lambda: Distilled("digits", TEACHER, "lenet", 64, RECIPE, direction="x"), "direction is 'x'"),
         (lambda: Distilled("digits", TEACHER, "lenet", 64, RECIPE, reduction="sum"), "reduction is 'sum'"),
+        (lambda: dataclasses.replace(TEACHER, half=3), "half is 3: expected 1 or 2"),
+        (lambda: dataclasses.replace(TEACHER, half=True), "half is True: expected 1 or 2"),
+        (lambda: dataclasses.replace(STUDENT, images="others"), "images is 'others'"),
+        (lambda: dataclasses.replace(STUDENT, images="unseen"), "the teacher has seen all"),
+        (lambda: dataclasses.replace(STUDENT, teacher=FIRST_HALF, held_out=100), "none are held out"),
+        (lambda: dataclasses.replace(FIRST_HALF, held_out=100), "none are held out"),
     ],
 )
 def test_a_spec_without_meaning_is_refused_before_anything_is_trained(make, says):
@@ -477,6 +483,25 @@ def test_a_run_killed_in_mid_epoch_resumes_to_the_same_numbers(store, tmp_path, 
         pd.read_csv(folder / key / "history.csv").drop(columns="seconds") for folder in (store, tmp_path / "straight")
     )
     pd.testing.assert_frame_equal(resumed, straight, check_exact=True)
+
+
+@pytest.mark.parametrize("half", [1, 2])
+def test_students_of_a_teacher_of_one_half_learn_what_it_says_of_the_images_that_they_see(store, monkeypatch, half):
+    teacher = dataclasses.replace(TEACHER, half=half)
+    seen = dataclasses.replace(STUDENT, teacher=teacher)
+    _, shown = record_fits(monkeypatch)
+    sets, fit = [], make.fit
+    monkeypatch.setattr(make, "fit", lambda *given, **named: sets.append(given[1]) or fit(*given, **named))
+    made = runs.ensure([teacher, seen, dataclasses.replace(seen, images="unseen")])
+    said, whole = torch.as_tensor(made[0].train_logits()), data.load("digits").train
+    assert len(said) == len(whole.labels)  # of all images, those that the teacher has not seen among them
+    halves = [data.halved(data.load("digits"), which)[1] for which in (half, half, 3 - half)]
+    for trained_on, rows in zip(sets, halves, strict=True):
+        assert trained_on.labels.equal(torch.as_tensor(whole.labels[rows]))
+        assert trained_on.images.equal(torch.as_tensor(whole.images[rows]))
+    assert shown[1].equal(said[halves[1]]) and shown[2].equal(said[halves[2]])
+    assert all(set(run.metrics) == {"test", "shifted", "provenance"} for run in made)
+    assert len({run.key for run in made}) == 3 and runs.find(made[2].key).spec == made[2].spec
 
 
 @pytest.mark.parametrize("broken", ["fit", "evaluate", "write_json", "provenance", "write_packed", "write_sums"])

@@ -198,6 +198,23 @@ def test_beside_short_training_stand_networks_that_differ_in_what_they_learn_fro
     assert study.untaught(study.settings("why", "paper", changes=["epochs=6"])) == []
 
 
+def test_beside_students_of_the_images_seen_stand_the_same_on_the_others_and_who_has_no_teacher_on_either_half():
+    s = study.settings("why", "cpu", seeds=[0, 1, 2], students_per_teacher=2)
+    found = study.unseen(s)
+    trained = [spec for spec in found if runs.is_taught(spec)]
+    assert len(trained) == 3 * 3 * 2 * 2 and len(found) == len(set(found)) == 36 + 2 * 2 * 2
+    assert {spec.teacher for spec in trained} == {
+        dataclasses.replace(study.teacher(s, a, seed), half=1) for a in s.augmentations for seed in s.seeds
+    }
+    for seen, unseen in zip(trained[:18], trained[18:], strict=True):
+        assert seen.recipe.epochs == 20 and dataclasses.replace(seen, images="unseen") == unseen
+    for control in set(found) - set(trained):
+        assert control.recipe == trained[0].recipe and (control.model, control.width) == ("lenet", 64)
+    assert sorted((runs.half_of(one), hasattr(one, "teacher"), one.seed) for one in set(found) - set(trained)) == [
+        (half, taught, seed) for half in (1, 2) for taught in (False, True) for seed in (0, 1)
+    ]
+
+
 def test_why_starts_from_the_length_that_held_out_images_favour():
     s = study.settings("why", "paper")
     assert set(study.changed_students(s, "")) <= set(study.chosen_students(study.settings("students", "paper")))

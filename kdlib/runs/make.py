@@ -22,7 +22,7 @@ from filelock import Timeout
 from torch import Tensor
 
 from kdlib import __version__, data, distill, extensions, metrics, models, speed, written_aside
-from kdlib.runs.specs import Distilled, RunError, Spec, Supervised, canonical, digest, key
+from kdlib.runs.specs import Distilled, RunError, Spec, Supervised, canonical, digest, half_of, key
 from kdlib.runs.store import (
     LATENT,
     PREDICTIONS,
@@ -188,9 +188,12 @@ def make_run(run: Run, device: str) -> None:
     """Train a run and put it into the store by one rename."""
     started = time.monotonic()
     spec = run.spec
-    dataset, rows = data.load(spec.dataset), None
+    dataset = whole = data.load(spec.dataset)
+    rows = None
     if spec.held_out:
-        dataset, rows = data.held_out(dataset, spec.held_out)
+        dataset, rows = data.held_out(whole, spec.held_out)
+    elif half_of(spec):
+        dataset, rows = data.halved(whole, half_of(spec))
     train = training_set(dataset.train, dataset, device)
     model = initial_network(spec, dataset)
     checkpoint = run.store / ".checkpoints" / f"{run.key}.pt"
@@ -220,7 +223,8 @@ def make_run(run: Run, device: str) -> None:
         if isinstance(spec, Supervised) and not spec.held_out:
             np.savez_compressed(aside / LATENT, **principal_components(embeddings, dataset))
             if spec.recipe.epochs:
-                write_packed(aside / TRAIN_LOGITS, on_training_images(model, train))
+                seen_or_not = train if rows is None else training_set(whole.train, whole, device)
+                write_packed(aside / TRAIN_LOGITS, on_training_images(model, seen_or_not))
             weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
             (aside / WEIGHTS).write_bytes(safetensors.torch.save(weights))
         scores["provenance"] = provenance(spec, dataset, device, time.monotonic() - started)
@@ -304,7 +308,7 @@ def taught_from(spec: Spec) -> str | None:
 
 
 def on_training_images(model: models.Classifier, train: TrainingSet) -> np.ndarray:
-    """Logits (N, K) of a network on the training images as they are, as they are kept."""
+    """Logits (N, K) of a network on training images as they are, as they are kept."""
     logits, _ = infer(model, train.images, train.mean, train.std)
     return half(logits)
 
@@ -334,7 +338,7 @@ def passes_of(run: Run) -> Path | None:
         "teacher": canonical(spec.teacher),
         "augmentations": spec.augmentations,
         "extensions": extensions.versions(spec.dataset, spec.teacher.model, spec.augmentations, None),
-        "batches": [spec.seed, spec.recipe.batch_size, spec.recipe.version, spec.held_out],
+        "batches": [spec.seed, spec.recipe.batch_size, spec.recipe.version, spec.held_out, half_of(spec)],
         "commit": commit(),
     }
     return run.store / ".passes" / hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:16]

@@ -111,7 +111,8 @@ def kind(spec: dict) -> tuple:
     """What a run's time depends on beside its length: its data and network, and a teacher's that sees its batches."""
     augmented = bool(spec.get("augmentations"))
     seen_by = (spec["teacher"]["model"], spec["teacher"]["width"]) if augmented and "teacher" in spec else None
-    return spec["dataset"], spec["model"], spec["width"], spec["recipe"]["batch_size"], augmented, seen_by
+    halved = bool(spec.get("teacher", spec).get("half"))
+    return spec["dataset"], spec["model"], spec["width"], spec["recipe"]["batch_size"], augmented, seen_by, halved
 
 
 def in_words(seconds: list[float | None], at_once: int = 1) -> str:
