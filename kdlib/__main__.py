@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import itertools
 import json
 import sys
@@ -172,7 +173,7 @@ def train_again(arguments: argparse.Namespace) -> None:
     with contextlib.redirect_stdout(sys.stderr):  # training tells of its progress; what is compared stays alone
         compared = [again.again(name, device) for name in arguments.key]
     if arguments.json:
-        print(json.dumps([one.as_dict() for one in compared], indent=1))
+        print(json.dumps(list(map(dataclasses.asdict, compared)), indent=1))
     else:
         print(*compared, sep="\n")
 

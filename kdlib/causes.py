@@ -59,8 +59,8 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "knowledge": ("epochs=12+targets=class_means", "epochs=12+targets=shuffled"),
     "released protocol": ("peak_lr=0.001", "weight_decay=0.0", PROTOCOL, f"{PROTOCOL}+reduction=mean"),
 }  # fmt: skip
-HALVES = "epochs=20+clip_norm=10.0+half=1"
-UNSEEN = f"{HALVES}+images=unseen"
+HALVES = "epochs=20+clip_norm=10.0+teacher_half=1+half=1"
+UNSEEN = f"{HALVES}+half=2"
 FEWER = 2  # students of each teacher, at most, under the protocol
 
 

@@ -23,7 +23,7 @@ from kdlib.causes import FEWER, HALVES, PROTOCOL, SHORT, SMOOTHING, UNSEEN
 from kdlib.data import LOADERS as DATASETS
 from kdlib.distill import MAX_TEMPERATURE, TERMS
 from kdlib.models import ARCHITECTURES, FULL_WIDTH
-from kdlib.runs import Distilled, Spec, Supervised, half_of
+from kdlib.runs import Distilled, Spec, Supervised
 from kdlib.train import Recipe
 
 PROFILES = ("demo", "cpu", "paper")
@@ -61,7 +61,7 @@ def whole_number(minimum: int) -> Callable[[str, Any], int]:
 
 
 def real_number(low: float, high: float, *, open_low: bool = False) -> Callable[[str, Any], float]:
-    bounds = f"{'above' if open_low else 'from'} {low:g}" + ("" if high == float("inf") else f" to {high:g}")
+    bounds = f"{'above' if open_low else 'from'} {low:g} to {high:g}"
 
     @expecting(f"number {bounds}")
     def convert(name: str, value: Any) -> float:
@@ -89,7 +89,7 @@ def one_of(choices: Collection[str]) -> Callable[[str, Any], str]:
 def sequence(item: Callable[[str, Any], Any], example: str) -> Callable[[str, Any], tuple]:
     @expecting(f"list of: {item.expects}")
     def convert(name: str, value: Any) -> tuple:
-        if isinstance(value, str):  # papermill -p and --set hand lists over as text
+        if isinstance(value, str):  # papermill -p hands lists over as text
             try:
                 value = yaml.safe_load(value)
             except yaml.YAMLError:
@@ -338,9 +338,12 @@ def uniform_teacher(s: Settings) -> Supervised:
     return Supervised(s.dataset, "uniform", FULL_WIDTH, s.recipe(s.teacher, 0))
 
 
-def alone(s: Settings, model: str, seed: int, augmentations: tuple[str, ...] = ()) -> Supervised:
-    """A student's architecture and recipe on labels alone."""
-    return Supervised(s.dataset, model, s.width(model), s.recipe(model, s.student_epochs), augmentations, seed)
+def alone(
+    s: Settings, model: str, seed: int, augmentations: tuple[str, ...] = (), *, recipe: Recipe | None = None
+) -> Supervised:
+    """A student's architecture on labels alone; it trains long or by `recipe`."""
+    recipe = recipe or s.recipe(model, s.student_epochs)
+    return Supervised(s.dataset, model, s.width(model), recipe, augmentations, seed)
 
 
 def student(
@@ -413,7 +416,7 @@ def chosen_students(s: Settings) -> list[Spec]:
                 pairs = product(its_teachers, s.own_seeds(model, group, reduction)) if recipe else ()
                 specs += [student(s, model, of, reduction, seed=seed, recipe=recipe) for of, seed in pairs]
         if recipe := s.chosen(model, "alone"):
-            specs += [replace(alone(s, model, seed), recipe=recipe) for seed in s.own_seeds(model, "alone")]
+            specs += [alone(s, model, seed, recipe=recipe) for seed in s.own_seeds(model, "alone")]
     return specs
 
 
@@ -434,14 +437,14 @@ def ablation(s: Settings) -> list[Spec]:
     return list(dict.fromkeys(specs))
 
 
-# What of a student, of its training and of its teacher can be changed: `Distilled` has the first, `Recipe` the next.
-CHANGEABLE = ("temperature", "kd_weight", "direction", "reduction", "targets", "images")
+# What of a student, of its training and of its teacher can be changed: of `Distilled`, `Recipe` and `Supervised`.
+CHANGEABLE = ("temperature", "kd_weight", "direction", "reduction", "targets", "half")
 OF_RECIPE = ("epochs", "batch_size", "peak_lr", "weight_decay", "momentum", "clip_norm", "drops")
-OF_TEACHER = ("half",)
+OF_TEACHER = {"teacher_half": "half"}
 
 
 def settings_of_change(change: str) -> dict[str, Any]:
-    """The settings that a change names: values are Python's, or names as they are.
+    """The settings that a change names, the last where one is named twice: values are Python's, or names as they are.
 
     >>> settings_of_change("epochs=12+targets=shuffled+drops=[6, 9]")
     {'epochs': 12, 'targets': 'shuffled', 'drops': [6, 9]}
@@ -459,9 +462,10 @@ def settings_of_change(change: str) -> dict[str, Any]:
 
 
 def changed(spec: Distilled, change: str) -> Distilled:
-    """A student with some settings changed."""
+    """A student with some settings changed, its teacher's among them."""
     values = settings_of_change(change)
-    recipe, of = ({name: values.pop(name) for name in names if name in values} for names in (OF_RECIPE, OF_TEACHER))
+    recipe = {name: values.pop(name) for name in OF_RECIPE if name in values}
+    of = {field: values.pop(name) for name, field in OF_TEACHER.items() if name in values}
     try:
         return replace(spec, recipe=replace(spec.recipe, **recipe), teacher=replace(spec.teacher, **of), **values)
     except (KdlibError, TypeError) as error:
@@ -497,7 +501,7 @@ def untaught(s: Settings) -> list[Spec]:
     found: list[Spec] = []
     of_one_teacher = replace(s, seeds=s.seeds[:1], augmentations=((),))
     for taught in changed_students(of_one_teacher, SHORT):
-        lone = Supervised(s.dataset, taught.model, taught.width, taught.recipe, seed=taught.seed)
+        lone = alone(s, taught.model, taught.seed, recipe=taught.recipe)
         smoothed = replace(lone, recipe=replace(lone.recipe, label_smoothing=SMOOTHING))
         others = (uniform_teacher(s), random_teacher(s, s.seeds[0]))
         found += [lone, smoothed, *(replace(taught, teacher=of) for of in others)]
@@ -510,9 +514,9 @@ def unseen(s: Settings) -> list[Spec]:
     found: list[Spec] = []
     for change in (HALVES, UNSEEN):
         found += (students := changed_students(s, change))
-        for one in dict.fromkeys(replace(one, teacher=replace(uniform_teacher(s), half=1)) for one in students):
-            lone = Supervised(s.dataset, one.model, one.width, one.recipe, seed=one.seed, half=half_of(one))
-            found += [lone, one]
+        for one in dict.fromkeys(replace(one, teacher=uniform_teacher(s)) for one in students):
+            lone = alone(s, one.model, one.seed, recipe=one.recipe)
+            found += [replace(lone, half=one.half), one]
     return found
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -24,6 +25,11 @@ from kdlib.models import Classifier
 from kdlib.speed import Batch, LiveTeacher, Step, StoredTeacher, Teacher, TrainingError, logits_of
 
 PRECISIONS = ("float32", "bfloat16")
+
+
+def is_whole(value: Any, least: int = 0) -> bool:
+    """Whether it is a whole number from `least` on; True and 2.0 are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 @dataclass(frozen=True)
@@ -46,17 +52,20 @@ class Recipe:
     warmup: float = 0.2
     clip_norm: float | None = None
     label_smoothing: float = 0.0
-    version: int = 1
     drops: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "drops", tuple(self.drops))
-        if self.epochs < 0:
-            raise TrainingError(f"epochs is {self.epochs}, it must be 0 or more")
-        if self.batch_size < 1:
-            raise TrainingError(f"batch_size is {self.batch_size}, it must be 1 or more")
+        if not is_whole(self.epochs):
+            raise TrainingError(f"epochs is {self.epochs}, it must be a whole number, 0 or more")
+        if not is_whole(self.batch_size, 1):
+            raise TrainingError(f"batch_size is {self.batch_size}, it must be a whole number, 1 or more")
         if not 0 < self.peak_lr < math.inf:
             raise TrainingError(f"peak_lr is {self.peak_lr}, it must be above 0 and finite")
+        if not 0 <= self.weight_decay < math.inf:
+            raise TrainingError(f"weight_decay is {self.weight_decay}, it must be 0 or more and finite")
+        if not 0 <= self.momentum < 1:
+            raise TrainingError(f"momentum is {self.momentum}, it must lie between 0 and 1")
         if not 0 <= self.warmup <= 1:
             raise TrainingError(f"warmup is {self.warmup}, it must lie between 0 and 1")
         if self.clip_norm is not None and not self.clip_norm > 0:

@@ -207,10 +207,10 @@ def test_beside_students_of_the_images_seen_stand_the_same_on_the_others_and_who
         dataclasses.replace(study.teacher(s, a, seed), half=1) for a in s.augmentations for seed in s.seeds
     }
     for seen, unseen in zip(trained[:18], trained[18:], strict=True):
-        assert seen.recipe.epochs == 20 and dataclasses.replace(seen, images="unseen") == unseen
+        assert seen.recipe.epochs == 20 and seen.half == 1 and dataclasses.replace(seen, half=2) == unseen
     for control in set(found) - set(trained):
         assert control.recipe == trained[0].recipe and (control.model, control.width) == ("lenet", 64)
-    assert sorted((runs.half_of(one), hasattr(one, "teacher"), one.seed) for one in set(found) - set(trained)) == [
+    assert sorted((one.half, hasattr(one, "teacher"), one.seed) for one in set(found) - set(trained)) == [
         (half, taught, seed) for half in (1, 2) for taught in (False, True) for seed in (0, 1)
     ]
 
@@ -257,9 +257,20 @@ def test_a_change_that_says_nothing_is_refused(change, said):
 
 
 @pytest.mark.parametrize(
-    "change, said", [("targets=labels", "it must be one of logits, class_means"), ("temperature=hot", "hot"),
-                     ("epochs=-1", "epochs is -1"), ("drops=[9, 3]", "ascending"), ("drops=3", "drops")]
-)  # fmt: skip
+    "change, said",
+    [
+        ("targets=labels", "it must be one of logits, class_means"),
+        ("temperature=hot", "hot"),
+        ("epochs=-1", "epochs is -1"),
+        ("epochs=12.0", "a whole number"),
+        ("momentum=-1", "momentum is -1"),
+        ("momentum=fast", "fast"),
+        ("weight_decay=-1", "weight_decay is -1"),
+        ("teacher_half=3", "half is 3"),
+        ("drops=[9, 3]", "ascending"),
+        ("drops=3", "drops"),
+    ],
+)
 def test_a_value_that_a_student_cannot_have_is_refused(change, said):
     with pytest.raises(study.ParameterError, match="can't be done") as fault:
         study.why(study.settings("why", changes=[change]))

@@ -180,7 +180,8 @@ def network(spec) -> str:
     size = "" if spec.model == "lenet" else f" of width {spec.width}"
     images = augmentation_name("+".join(spec.augmentations) or BASELINE)
     made = "never trained" if spec.recipe.epochs == 0 else f"augmentation: {images}"
-    return f"{network_name(spec.model)}{size} ({made})"
+    part = ", trained on one half of the images" if spec.half else ""
+    return f"{network_name(spec.model)}{size} ({made}{part})"
 
 
 def numbers(scores: dict) -> list[tuple[str, str]]:

@@ -10,7 +10,6 @@ from kdlib.runs.specs import (
     Supervised,
     canonical,
     from_canonical,
-    half_of,
     is_taught,
     key,
     mark,

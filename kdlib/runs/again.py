@@ -7,7 +7,7 @@ can be expected is a network as good, not the same one.
 
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +31,7 @@ class Comparison:
     largest_difference: float | None  # of any logit; None of a slim run
     device_then: str
     device_now: str
-
-    @property
-    def accuracy_difference(self) -> float:
-        return self.accuracy_now - self.accuracy_then
-
-    def as_dict(self) -> dict:
-        return asdict(self) | {"accuracy_difference": self.accuracy_difference}
+    accuracy_difference: float  # now less then
 
     def __str__(self) -> str:
         where = f"trained on {self.device_then} then, {self.device_now} now"
@@ -97,4 +91,5 @@ def compared(then: Run, now: Run) -> Comparison:
         largest_difference=largest,
         device_then=then.metrics["provenance"]["device"],
         device_now=now.metrics["provenance"]["device"],
+        accuracy_difference=now.metrics["test"]["accuracy"] - then.metrics["test"]["accuracy"],
     )

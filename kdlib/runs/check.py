@@ -31,6 +31,7 @@ from kdlib.runs.store import (
     TRAIN_LOGITS,
     UNREADABLE,
     WEIGHTS,
+    is_locked,
     locked,
     open_store,
     read_arrays,
@@ -192,14 +193,15 @@ def set_aside(folder: Path) -> Path:
 def left_over(store: Path) -> Iterator[str]:
     """What processes that were killed have left; what a living one is at is none of it."""
     for path in sorted(store.glob(".making/*")):
-        if free(store, path.stem):
+        if not is_locked(store, path.stem):
             if just_begun(path):
                 yield f"{path} is being written by a cluster's client, or was when it was killed a moment ago"
             else:
                 yield f"{path} was being written by a process that was killed: the next to ask for it clears it away"
     for path in sorted(store.glob(".checkpoints/*.pt")):
-        if free(store, path.stem):
-            yield f"{path} is of a run that was broken off: the next to ask for the run goes on from it"
+        if not is_locked(store, path.stem):
+            does = "clears it away" if (store / path.stem).exists() else "goes on from it"
+            yield f"{path} is of a run that was broken off: the next to ask for the run {does}"
     for path in sorted(store.glob(".[cp]*s/**/*.tmp")):
         yield f"{path} was being written: where nothing is being trained it can be deleted"
 
@@ -210,11 +212,3 @@ def just_begun(path: Path) -> bool:
         return time.time() - path.stat().st_mtime < MOMENT
     except FileNotFoundError:
         return True
-
-
-def free(store: Path, name: str) -> bool:
-    try:
-        with locked(store, name):
-            return True
-    except (Timeout, RunError):
-        return False

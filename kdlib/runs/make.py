@@ -22,7 +22,7 @@ from filelock import Timeout
 from torch import Tensor
 
 from kdlib import __version__, data, distill, extensions, metrics, models, speed, written_aside
-from kdlib.runs.specs import Distilled, RunError, Spec, Supervised, canonical, digest, half_of, key
+from kdlib.runs.specs import Distilled, RunError, Spec, Supervised, canonical, digest, key
 from kdlib.runs.store import (
     LATENT,
     PREDICTIONS,
@@ -145,7 +145,9 @@ def make_if_free(run: Run, device: str) -> bool:
     """Make a run, unless another process is at it; True once it exists."""
     try:
         with locked(run.store, run.key):
-            if not run.exists():
+            if run.exists():  # made since, by one who may have been killed then
+                clear_away(run)
+            else:
                 with threads_for(run.spec):
                     make_run(run, device)
     except Timeout:
@@ -192,8 +194,8 @@ def make_run(run: Run, device: str) -> None:
     rows = None
     if spec.held_out:
         dataset, rows = data.held_out(whole, spec.held_out)
-    elif half_of(spec):
-        dataset, rows = data.halved(whole, half_of(spec))
+    elif spec.half:
+        dataset, rows = data.halved(whole, spec.half)
     train = training_set(dataset.train, dataset, device)
     model = initial_network(spec, dataset)
     checkpoint = run.store / ".checkpoints" / f"{run.key}.pt"
@@ -243,7 +245,6 @@ def appearing(run: Run) -> Iterator[Path]:
         aside.mkdir(parents=True)
         yield aside
         os.rename(aside, run.folder)
-        clear_away(run)
     except OSError as error:
         if not run.exists():
             raise RunError(
@@ -252,6 +253,7 @@ def appearing(run: Run) -> Iterator[Path]:
             ) from error
     finally:
         shutil.rmtree(aside.parent, ignore_errors=True)
+    clear_away(run)
 
 
 def clear_away(run: Run) -> None:
@@ -310,7 +312,7 @@ def taught_from(spec: Spec) -> str | None:
 def on_training_images(model: models.Classifier, train: TrainingSet) -> np.ndarray:
     """Logits (N, K) of a network on training images as they are, as they are kept."""
     logits, _ = infer(model, train.images, train.mean, train.std)
-    return half(logits)
+    return float16(logits)
 
 
 @functools.lru_cache(maxsize=2)  # of one that says nothing, too: their students take turns
@@ -338,13 +340,13 @@ def passes_of(run: Run) -> Path | None:
         "teacher": canonical(spec.teacher),
         "augmentations": spec.augmentations,
         "extensions": extensions.versions(spec.dataset, spec.teacher.model, spec.augmentations, None),
-        "batches": [spec.seed, spec.recipe.batch_size, spec.recipe.version, spec.held_out, half_of(spec)],
+        "batches": [spec.seed, spec.recipe.batch_size, spec.held_out, spec.half],
         "commit": commit(),
     }
     return run.store / ".passes" / hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def half(logits: Tensor) -> np.ndarray:
+def float16(logits: Tensor) -> np.ndarray:
     return logits.cpu().numpy().astype(np.float16)
 
 
@@ -358,7 +360,7 @@ def evaluate(model: models.Classifier, dataset: data.Dataset, train: TrainingSet
             continue
         images = torch.as_tensor(split.images).to(train.images.device)
         logits, features = infer(model, images, train.mean, train.std)
-        arrays[f"{name}_logits"] = half(logits)
+        arrays[f"{name}_logits"] = float16(logits)
         arrays[f"{name}_labels"] = small(split.labels, dataset)
         scores[name] = metrics.evaluate_logits(arrays[f"{name}_logits"], split.labels)
         if name == "test":

@@ -38,6 +38,8 @@ def slim(name: str) -> Run:
             if not run.is_slim:
                 keep_classes(run)
             (run.folder / PREDICTIONS).unlink(missing_ok=True)
+            for left in run.folder.glob(".*.tmp"):  # by one who was killed
+                left.unlink()
     except Timeout as error:
         raise RunError(f"another process is at work on {run.folder}: wait until it has ended") from error
     return find(name, run.store)

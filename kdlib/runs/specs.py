@@ -9,7 +9,7 @@ import json
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 
 from kdlib import KdlibError, augment, data, distill, extensions, models
-from kdlib.train import Distillation, Recipe, TrainingError
+from kdlib.train import Distillation, Recipe, TrainingError, is_whole
 
 
 class RunError(KdlibError, RuntimeError):
@@ -34,16 +34,11 @@ class Supervised:
 
     def __post_init__(self) -> None:
         check_spec(self)
-        if isinstance(self.half, bool) or self.half not in (0, 1, 2):
-            raise RunError(f"half is {self.half!r}: expected 1 or 2, or 0 for all training images")
 
 
 @dataclass(frozen=True)
 class Distilled:
-    """A network distilled from a teacher (Section 3.2); `kind` "student" in JSON.
-
-    Its training images are those that its teacher has `seen`, or, if that is one half of them, the `unseen` others.
-    """
+    """A network distilled from a teacher (Section 3.2); `kind` "student" in JSON."""
 
     dataset: str
     teacher: Supervised
@@ -58,14 +53,10 @@ class Distilled:
     reduction: str = "batchmean"
     held_out: int = 0
     targets: str = "logits"
-    images: str = "seen"
+    half: int = 0  # that it is trained on, whatever its teacher was
 
     def __post_init__(self) -> None:
         check_spec(self)
-        if self.images not in ("seen", "unseen"):
-            raise RunError(f"images is {self.images!r}: expected seen or unseen, by the teacher")
-        if self.images == "unseen" and not self.teacher.half:
-            raise RunError("images is 'unseen', and the teacher has seen all: its half must be 1 or 2")
         distill.check_settings(self.temperature, self.kd_weight, self.direction, self.reduction)
         if self.targets not in distill.TARGETS:
             raise RunError(f"targets is {self.targets!r}, it must be one of {', '.join(distill.TARGETS)}")
@@ -94,13 +85,6 @@ def is_taught(spec: Spec) -> bool:
     return isinstance(spec, Distilled) and spec.teacher.recipe.epochs > 0
 
 
-def half_of(spec: Spec) -> int:
-    """The half of the training images that a network is trained on, 1 or 2; 0 is all of them."""
-    if isinstance(spec, Supervised):
-        return spec.half
-    return 3 - spec.teacher.half if spec.images == "unseen" else spec.teacher.half
-
-
 def check_spec(spec: Spec) -> None:
     """Refuse a data set, network or augmentation that does not exist, before anything is trained."""
     if spec.dataset not in data.LOADERS:
@@ -108,9 +92,11 @@ def check_spec(spec: Spec) -> None:
     models.check_architecture(spec.model, spec.width)
     object.__setattr__(spec, "augmentations", tuple(spec.augmentations))
     augment.check_augmentations(spec.augmentations)
-    if isinstance(spec.held_out, bool) or not isinstance(spec.held_out, int) or spec.held_out < 0:
+    if not is_whole(spec.held_out):
         raise RunError(f"held_out is {spec.held_out!r}: expected a number of training images, or 0")
-    if spec.held_out and getattr(spec, "teacher", spec).half:
+    if not is_whole(spec.half) or spec.half > 2:
+        raise RunError(f"half is {spec.half!r}: expected 1 or 2, or 0 for all training images")
+    if spec.held_out and spec.half:
         raise RunError("of a half of the training images none are held out: expected held_out 0, or half 0")
 
 

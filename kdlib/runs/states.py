@@ -8,10 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from filelock import FileLock, Timeout
-
 from kdlib.runs.specs import Spec, canonical, is_taught
-from kdlib.runs.store import Run
+from kdlib.runs.store import Run, is_locked
 
 MADE, TO_MAKE, WAITING, MAKING = "made", "to make", "waiting for its teacher", "being made by"
 
@@ -43,24 +41,11 @@ def state(run: Run, at_work: Mapping[str, str]) -> str:
         return MADE
     if run.key in at_work:
         return f"{MAKING} {at_work[run.key]}"
-    if is_locked(run):
+    if is_locked(run.store, run.key):
         return f"{MAKING} another process"
     if is_taught(run.spec) and not run.beside(run.spec.teacher).exists():
         return WAITING
     return TO_MAKE
-
-
-def is_locked(run: Run) -> bool:
-    path = run.store / ".locks" / run.key
-    if not path.exists():
-        return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # a lock that was left in a store that this user may not write to
-        return False
 
 
 class Costs:
@@ -111,7 +96,7 @@ def kind(spec: dict) -> tuple:
     """What a run's time depends on beside its length: its data and network, and a teacher's that sees its batches."""
     augmented = bool(spec.get("augmentations"))
     seen_by = (spec["teacher"]["model"], spec["teacher"]["width"]) if augmented and "teacher" in spec else None
-    halved = bool(spec.get("teacher", spec).get("half"))
+    halved = bool(spec.get("half"))
     return spec["dataset"], spec["model"], spec["width"], spec["recipe"]["batch_size"], augmented, seen_by, halved
 
 

@@ -97,6 +97,19 @@ def locked(store: Path, name: str) -> Iterator[None]:
         lock.release()
 
 
+def is_locked(store: Path, name: str) -> bool:
+    """Whether another process is at work on a run."""
+    if not (store / ".locks" / name).exists():
+        return False
+    try:
+        with locked(store, name):
+            return False
+    except Timeout:
+        return True
+    except RunError:  # this user can't lock anything there, and makes nothing
+        return False
+
+
 def reason(error: BaseException) -> str:
     """The first line of what is wrong."""
     return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
