@@ -33,7 +33,7 @@ Declared before any network of it was trained:
    those *makes* the gap, by the first rule. If that *closes* the gap or does *nothing* to it, having seen the images is
    not what hides the paper's gap. What teachers know is worth more on images not seen if the mean of all teachers'
    students, less students of a teacher that says nothing on the same half, is larger there than on the half seen, by an
-   interval; two kinds of images differ *not clearly* else. Three teachers of each augmentation, two students of each
+   interval; two kinds of images differ *not clearly* else. Three teachers of each augmentation, four students of each
    on either half.
 
 Declared before any network of it was done: the whole protocol takes eight times as long as other changes, and its
