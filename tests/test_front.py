@@ -169,7 +169,8 @@ def test_longer_training_is_told_after_the_short_one_and_the_longest_alone():
     before, text = (front.answer("paper", cases, pd.concat([short, *more])) for more in ([], longer))
     last = text.removeprefix(f"{before}\n- ")
     assert last.startswith(
-        "With 60 epochs in place of 20, students of mixed images' teachers gain ground: the difference"
+        "With 60 epochs in place of 20 and no tighter clipping, students of mixed images' teachers gain ground on the "
+        "others: the difference"
     )
     assert "30 epochs" not in text
     one_seed = pd.concat([short, longer[0].assign(low=np.nan)])

@@ -161,6 +161,10 @@ def test_the_longest_training_is_told_after_the_short_one(does):
     assert protocol.startswith("- Under the released code's optimiser")
     ahead = gaps(**lengths).assign(gap=0.008, gap_low=0.004, gap_high=0.012)
     assert ("where students of mixing teachers are ahead." in answer(ahead, each())) == (does == CLOSES)
+    lost = each().assign(change="epochs=60", augmentation="none", low=-0.03, high=-0.02)
+    not_by_gain = "ahead: not that they gain by it, but the baseline's students lose more."
+    assert (not_by_gain in answer(ahead, lost)) == (does == CLOSES)
+    assert not_by_gain not in answer(ahead, pd.concat([lost, each("epochs=60")]))
     others = {answer(gaps(**lengths | {"epochs=60": other}), each()) for other in OUTCOMES}
     assert len(others) == 4
     as_long = gaps(**lengths).assign(epochs=60)

@@ -71,16 +71,17 @@ INSTEAD = {  # of the long training, where it ends otherwise
 }
 OTHER_NETWORK = "For {network} students{long} the difference is {gap} points {interval}, where the paper has −{paper}."
 LONG_ALONE = ", which have the long training alone,"
-INSTEAD_OF = "{epochs} epochs in place of {usual}"
+INSTEAD_OF = "{epochs} epochs in place of {usual}{clipping}"
+NO_TIGHTER = " and no tighter clipping"  # as long as the long training, or nearly: said of longer ones alone
 IS = (
     "the difference is {gap} points {within}{paper}, a change of {does} {does_within} among the seeds that have both "
     "lengths."
 )
 EXCLUDES = {True: ", which excludes the paper's {printed}", False: ", which does not exclude the paper's {printed}"}
 OTHER_LENGTHS = {  # what that does to the difference, by what the interval of the change says
-    MAKES: f"With {INSTEAD_OF}, students of mixed images' teachers lose ground: {IS}",
-    CLOSES: f"With {INSTEAD_OF}, students of mixed images' teachers gain ground: {IS}",
-    NOTHING: f"With {INSTEAD_OF} it stays, to within half a point: {IS}",
+    MAKES: f"With {INSTEAD_OF}, students of mixed images' teachers lose ground to the others: {IS}",
+    CLOSES: f"With {INSTEAD_OF}, students of mixed images' teachers gain ground on the others: {IS}",
+    NOTHING: f"With {INSTEAD_OF}, it stays, to within half a point: {IS}",
     OPEN: f"Whether {INSTEAD_OF} change it can't be told: {IS}",
 }
 ONE_LENGTH = (
@@ -159,7 +160,7 @@ def of_other_lengths(changes: pd.DataFrame | None, effect: Effect) -> list[str]:
         OTHER_LENGTHS[row.says].format(
             epochs=row.who.removeprefix("epochs="), usual=row.epochs, gap=points(row.gap),
             within=within(row.gap_low, row.gap_high), does=points(row.estimate), does_within=within(row.low, row.high),
-            paper=beside_the_papers(effect, row),
+            paper=beside_the_papers(effect, row), clipping="" if row.who == SHORT else NO_TIGHTER,
         ) for row in map(by_change.get, [*shorter, *longer_of(by_change)[-1:]])
     ]  # fmt: skip
 

@@ -1,13 +1,13 @@
 """The answer of the chapter *Why*, a sentence each: what length does, what the released code's way of training does,
 what the gap hangs on after short training, and what a teacher's knowledge is worth.
 
-What each outcome means was declared before the runs (`kdlib.causes`), and so were the words on length, but for those
-on a gap that closes, which had it turn round, and those on the released protocol. That students learn more slowly is
-said since an audit only where longer training was tried, as the rule has it; the words on longer training were written
-when its first result was known. Those on the rest were put together anew, each change with its outcome, when most
-results were known; the runs decide which outcome a change has, and its numbers (`kdlib.results.gaps`). The last
-sentence has one outcome, its numbers, and was written when they were known; the mean of all teachers came into it
-afterwards, as the baseline's alone is the largest.
+What each outcome means was declared before the runs (`kdlib.causes`), and so were the words on length, but for those on
+a gap that closes, which had it turn round, and those on the released protocol. That students learn more slowly is said
+since an audit only where longer training was tried, as the rule has it; the words on longer training were written when
+its first result was known, and that nobody need gain by it when its second was. Those on the rest were put together
+anew, each change with its outcome, when most results were known; the runs decide which outcome a change has, and its
+numbers (`kdlib.results.gaps`). The last sentence has one outcome, its numbers, and was written when they were known;
+the mean of all teachers came into it afterwards, as the baseline's alone is the largest.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -39,7 +39,8 @@ LONGER = {  # what the longest training does that is longer than usual, told wit
     OPEN: "Whether longer training changes it can't be told: {epochs} epochs do by {does} points {within}, to {gap} "
     "{gap_within}.",
 }
-AHEAD = ", where students of mixing teachers are ahead"
+AHEAD = ", where students of mixing teachers are ahead{not_by_gain}"
+NOT_BY_GAIN = ": not that they gain by it, but the baseline's students lose more"
 PROTOCOLS = {  # what training as the released code does, told with the gap that it leaves
     MAKES: "{how} the gap grows: it is {gap} points {gap_within}, a change of {does} {within}.",
     CLOSES: "{how} the gap closes: it is {gap} points {gap_within}, a change of {does} {within}.",
@@ -98,20 +99,23 @@ def causes_found(found: pd.DataFrame, each: pd.DataFrame, worth: pd.DataFrame) -
         gains, losses = (set(some["change"][some["network"] == network]) for some in (gained, lost))
         before = f"{network_name(network)}:\n\n" if asked["network"].nunique() > 1 else ""
         of_network = worth[worth["network"] == network]
-        said = [*of_training(by_change), *of_causes(by_change, gains, losses), *of_knowledge(of_network)]
+        said = [*of_training(by_change, gains, losses), *of_causes(by_change, gains, losses), *of_knowledge(of_network)]
         told.append(before + "\n".join(f"- {sentence}" for sentence in said))
     return Markdown("\n\n".join(told))
 
 
-def of_training(rows: Mapping[str, tuple]) -> Iterator[str]:
-    """A sentence on each of `TOLD` that was trained, and on longer training."""
+def of_training(rows: Mapping[str, tuple], gains: Collection[str], losses: Collection[str]) -> Iterator[str]:
+    """A sentence on each of `TOLD` that was trained, and on longer training; under the changes of `gains` students of a
+    mixing teacher gain, under those of `losses` the baseline's lose."""
     longer = dict.fromkeys(longer_of(rows)[-1:], (LONGER, ""))
     told = {SHORT: TOLD[SHORT]} | longer | TOLD
     for change, row, (words, how) in ((one, rows[one], of) for one, of in told.items() if one in rows):
+        not_by_gain = NOT_BY_GAIN if change in losses and change not in gains else ""
         yield words[row.says].format(
             epochs=change.removeprefix("epochs="), does=points(row.estimate), within=within(row.low, row.high),
             gap=points(row.gap), gap_within=within(row.gap_low, row.gap_high), how=how,
-            slower=SLOWER if only_short(rows) else "", ahead=AHEAD if row.gap_low > 0 else "",
+            slower=SLOWER if only_short(rows) else "",
+            ahead=AHEAD.format(not_by_gain=not_by_gain) if row.gap_low > 0 else "",
         )  # fmt: skip
 
 
