@@ -17,6 +17,11 @@ class KdlibError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
+def reason(error: BaseException) -> str:
+    """The first line of what is wrong."""
+    return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+
+
 @contextlib.contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
     """Where to write a file that then becomes `path` by a rename: it is whole or absent, and after a fault nothing is

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from kdlib import KdlibError, written_aside
+from kdlib import KdlibError, reason, written_aside
 from kdlib.distill import Labels
 from kdlib.models import Classifier
 
@@ -231,10 +231,9 @@ def save_checkpoint(path: Path, state: list[Tensor], rows: list[dict], made_by: 
     try:
         write_whole(path, {"state": state, "rows": rows, "made_by": made_by})
     except (OSError, RuntimeError) as error:  # the latter is PyTorch's where the disk is full
-        finding = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise TrainingError(
-            f"no checkpoint can be written into {path.parent} ({finding}): make room there, and the run goes on from "
-            f"the last one"
+            f"no checkpoint can be written into {path.parent} ({reason(error)}): make room there, and the run goes on "
+            f"from the last one"
         ) from error
 
 

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import errno
 import fcntl
+import importlib
 import os
 import re
 import resource
@@ -157,6 +158,7 @@ def test_weights_are_read_without_mapping_them_into_memory(made, monkeypatch):
 
 
 def test_a_data_folder_whose_parent_may_not_be_read_is_one_sentence(tmp_path, monkeypatch):
+    importlib.import_module("torchvision.datasets.mnist")  # before: others may not read the libraries of root's Python
     (tmp_path / "shut").mkdir(mode=0)
     monkeypatch.setenv("KDLIB_DATA", str(tmp_path / "shut" / "data"))
     with ordinary_user():

@@ -40,11 +40,10 @@ from jupyter_client.kernelspec import NoSuchKernel
 from papermill.exceptions import PapermillExecutionError
 from sphinx_external_toc.parsing import parse_toc_yaml
 
-from kdlib import ROOT, KdlibError, runs, study, written_aside
+from kdlib import ROOT, KdlibError, reason, runs, study, written_aside
 from kdlib.report import readme
 from kdlib.runs import Run
 from kdlib.runs.make import SMALL_DATASETS
-from kdlib.runs.store import reason
 
 # papermill warns of parameters as unknown whose annotation it can't read; unknown ones are refused here before.
 logging.getLogger("papermill").setLevel(logging.ERROR)

@@ -19,7 +19,7 @@ import pandas as pd
 import safetensors.torch
 from filelock import Timeout
 
-from kdlib import metrics
+from kdlib import metrics, reason
 from kdlib.runs.specs import RunError, digest
 from kdlib.runs.store import (
     CLASSES,
@@ -37,7 +37,6 @@ from kdlib.runs.store import (
     read_arrays,
     read_packed,
     read_sums,
-    reason,
     sums_now,
     unusable,
     whole,

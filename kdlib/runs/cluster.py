@@ -27,11 +27,11 @@ import torch
 from distributed import Client, Future, KilledWorker, LocalCluster, Status, WorkerPlugin, as_completed, get_worker
 from tqdm import tqdm
 
-from kdlib import data
+from kdlib import data, reason
 from kdlib.runs import make
 from kdlib.runs.specs import RunError, canonical, from_canonical, key
 from kdlib.runs.states import Costs, in_words, size
-from kdlib.runs.store import Run, open_store, reason
+from kdlib.runs.store import Run, open_store
 
 Files = dict[str, bytes]  # of a run's folder, by name
 TOPIC = "kdlib"  # of the events by which workers say what they begin, and which of them are refused

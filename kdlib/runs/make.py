@@ -21,7 +21,7 @@ import torch
 from filelock import Timeout
 from torch import Tensor
 
-from kdlib import __version__, data, distill, extensions, metrics, models, speed, written_aside
+from kdlib import __version__, data, distill, extensions, metrics, models, reason, speed, written_aside
 from kdlib.runs.specs import Distilled, RunError, Spec, Supervised, canonical, digest, key
 from kdlib.runs.store import (
     LATENT,
@@ -34,7 +34,6 @@ from kdlib.runs.store import (
     default_store,
     locked,
     open_store,
-    reason,
     write_json,
     write_packed,
     write_sums,

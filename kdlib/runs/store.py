@@ -42,7 +42,7 @@ import safetensors.torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from kdlib import folder_from, models
+from kdlib import folder_from, models, reason
 from kdlib.runs.specs import RunError, Spec, canonical, from_canonical, key
 
 FILES = ("spec.json", "metrics.json", "history.csv")
@@ -108,11 +108,6 @@ def is_locked(store: Path, name: str) -> bool:
         return True
     except RunError:  # this user can't lock anything there, and makes nothing
         return False
-
-
-def reason(error: BaseException) -> str:
-    """The first line of what is wrong."""
-    return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
 
 
 # ---------------------------------------------------------------- checksums
