@@ -16,6 +16,8 @@ from filelock import FileLock
 from small import copy_of, made_once
 
 ROOT = Path(__file__).parents[1]
+for name in ("KDLIB_RUNS", "KDLIB_EXTENSIONS"):  # of whoever runs the tests
+    os.environ.pop(name, None)
 UNPACK = ROOT.parent / "shared" / "data" / "unpack.py"
 
 

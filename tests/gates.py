@@ -11,7 +11,7 @@ import posixpath
 import re
 import warnings
 from collections.abc import Iterable, Iterator
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -161,7 +161,7 @@ def pages(site: Path) -> list[Path]:
     return sorted(path for path in site.rglob("*.html") if "_static" not in path.relative_to(site).parts)
 
 
-@lru_cache(maxsize=512)
+@cache  # of a whole book: several gates read every page
 def parsed(path: Path, changed: int) -> BeautifulSoup:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)  # of vector images: their links are found all the same

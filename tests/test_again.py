@@ -70,8 +70,7 @@ def test_a_student_needs_the_teachers_logits(store):
         again.again(runs.key(STUDENT), "cpu")
 
 
-def test_every_committed_run_is_found_by_its_key(monkeypatch):
-    monkeypatch.delenv("KDLIB_RUNS", raising=False)
+def test_every_committed_run_is_found_by_its_key():
     names = [path.parent.name for path in (ROOT / "runs").glob("*/spec.json")]
     assert len(names) > 50
     for name in names:

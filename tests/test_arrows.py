@@ -1,6 +1,8 @@
 """Who may import whom: the core knows of no runs, numbers know of no pages, and nothing but the command line prints."""
 
 import ast
+import doctest
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,3 +93,14 @@ def test_a_public_function_or_class_has_one_home():
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 homes.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
     assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}
+
+
+def test_the_examples_in_docstrings_hold():
+    attempted = 0
+    for path in files("kdlib/*.py", "kdlib/*/*.py"):
+        if ">>>" in path.read_text(encoding="utf-8"):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            found = doctest.testmod(importlib.import_module(name))
+            assert found.failed == 0, name
+            attempted += found.attempted
+    assert attempted > 40

@@ -3,8 +3,6 @@
 Images that code their own coordinates and number make every draw visible in the result.
 """
 
-import doctest
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -298,7 +296,3 @@ def test_what_is_no_arm_is_refused_in_one_sentence(text, says):
     with pytest.raises(AugmentError) as fault:
         augment.parse(text)
     assert says in str(fault.value) and "\n" not in str(fault.value) and isinstance(fault.value, KdlibError)
-
-
-def test_docstring_examples_hold():
-    assert doctest.testmod(augment).failed == 0

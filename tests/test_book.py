@@ -1,5 +1,6 @@
 """The published book: its executed notebooks, its prose and its built pages; and that each gate fails on a fault."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -132,8 +133,8 @@ def test_every_image_is_described(site):
 # ---------------------------------------------------------------- planted faults
 
 
-@pytest.fixture
-def source():
+@pytest.fixture(scope="module")
+def written():
     cells = [
         nbformat.v4.new_markdown_cell("# Title", id="a"),
         nbformat.v4.new_code_cell("x = 1", id="b", metadata={"tags": ["parameters"]}),
@@ -142,16 +143,28 @@ def source():
     return nbformat.v4.new_notebook(cells=cells)
 
 
+@pytest.fixture(scope="module")
+def as_reported(written, tmp_path_factory):
+    """It, executed as the report does it: once, as a kernel takes a while to start."""
+    folder = tmp_path_factory.mktemp("executed")
+    (folder / "notebooks").mkdir()
+    nbformat.write(written, folder / "notebooks" / "01_a.ipynb")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(press, "ROOT", folder)
+        chapter = press.read_chapter(folder / "notebooks" / "01_a.ipynb")
+        foot = press.page_foot("demo", press.origin([]), "python -m kdlib report --profile demo")
+        press.execute_notebook(chapter, {"x": 2, "profile": "demo"}, folder / "01_a.ipynb", foot)
+    return read_notebook(folder / "01_a.ipynb")
+
+
 @pytest.fixture
-def executed(source, tmp_path, monkeypatch):
-    """The source, executed as the report does it."""
-    (tmp_path / "notebooks").mkdir()
-    nbformat.write(source, tmp_path / "notebooks" / "01_a.ipynb")
-    monkeypatch.setattr(press, "ROOT", tmp_path)
-    chapter = press.read_chapter(tmp_path / "notebooks" / "01_a.ipynb")
-    foot = press.page_foot("demo", press.origin([]), "python -m kdlib report --profile demo")
-    press.execute_notebook(chapter, {"x": 2, "profile": "demo"}, tmp_path / "01_a.ipynb", foot)
-    return read_notebook(tmp_path / "01_a.ipynb")
+def source(written):
+    return copy.deepcopy(written)
+
+
+@pytest.fixture
+def executed(as_reported):
+    return copy.deepcopy(as_reported)
 
 
 def test_a_notebook_as_the_report_executes_it_passes(executed, source):

@@ -74,7 +74,6 @@ def test_images_held_out_are_stratified_and_always_the_same_and_none_is_trained_
 
 @pytest.mark.parametrize(("reduction", "groups"), [("batchmean", ["taught", "uniform", "alone"]), ("mean", ["taught"])])
 def test_the_profile_holds_what_the_rules_choose_of_the_committed_trials(reduction, groups, monkeypatch):
-    monkeypatch.delenv("KDLIB_RUNS", raising=False)
     monkeypatch.setattr(make, "fit", None)
     settings = study.settings("students", "paper")
     recipes = {group: settings.chosen("lenet", group, reduction) for group in groups}
@@ -96,8 +95,7 @@ def test_a_choice_trains_what_the_store_lacks_and_reads_the_rest(tmp_path, monke
     assert budgets.choose(settings, "lenet", "batchmean", ["taught", "uniform"]) == chosen
 
 
-def test_trials_at_the_long_budgets_norm_clip_as_the_chapter_says(monkeypatch):
-    monkeypatch.delenv("KDLIB_RUNS", raising=False)
+def test_trials_at_the_long_budgets_norm_clip_as_the_chapter_says():
     settings = study.settings("students", "paper")
     long = settings.recipe("lenet", 1)
     trials = budgets.rate_trials(settings, "lenet")[long.peak_lr, long.clip_norm]

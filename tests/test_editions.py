@@ -14,11 +14,16 @@ def settings_of(profile, **overrides):
     return {name: study.settings(name, profile, **overrides) for name in claims.CHAPTERS}
 
 
-@pytest.fixture
-def store(monkeypatch):
-    """All runs of the profile `cpu` are stored, made up, and nothing can be trained."""
+@pytest.fixture(scope="module")
+def made_up():
     specs = {spec for name, own in settings_of("cpu").items() for spec in study.CHAPTERS[name](own)}
-    made = {spec: FakeRun(spec) for spec in specs}
+    return {spec: FakeRun(spec) for spec in specs}
+
+
+@pytest.fixture
+def store(made_up, monkeypatch):
+    """All runs of the profile `cpu` are stored, made up, and nothing can be trained."""
+    made = dict(made_up)
     monkeypatch.setattr(runs, "stored", lambda asked: [made[spec] for spec in asked if spec in made])
     monkeypatch.setattr(runs, "ensure", None)
     return made

@@ -1,6 +1,5 @@
 """Every metric against an independent implementation, its invariances, the conventions of Table 5, and bad input."""
 
-import doctest
 import time
 from itertools import combinations, product
 
@@ -59,12 +58,6 @@ def predictions(request, real):
 
 
 # --- Predictions against scikit-learn ------------------------------------------------------------------------
-
-
-def test_doctests():
-    result = doctest.testmod(metrics)
-    assert result.attempted > 8
-    assert result.failed == 0
 
 
 def test_softmax_matches_scipy_and_is_float64(predictions):

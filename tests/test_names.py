@@ -1,17 +1,10 @@
 """Names: every id of the profiles has one, nothing else is called like it, what is unknown is its own name."""
 
-import doctest
-
 import pytest
 
 from kdlib import extensions, study
-from kdlib.results import measures, names, paper
+from kdlib.results import names
 from kdlib.results.frame import COLUMNS
-
-
-def test_doctests():
-    for module in (names, paper, measures):
-        assert doctest.testmod(module).failed == 0
 
 
 @pytest.mark.parametrize("profile", study.PROFILES)

@@ -430,13 +430,6 @@ def test_start_up_files_of_the_users_kernels_have_no_part_in_a_report(project, q
 # --- this project ---
 
 
-def test_published_notebooks_hold_no_errors():
-    for path in (press.ROOT / "book").glob("[0-9]*.ipynb"):
-        cells = nbformat.read(path, as_version=4).cells
-        outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
-        assert not [output for output in outputs if output.output_type == "error"], path.name
-
-
 def test_every_chapter_is_listed_in_the_table_of_contents():
     listed = press.toc_entries(press.ROOT / "book" / "_toc.yml")
     for path in (press.ROOT / "notebooks").glob("[0-9]*.ipynb"):

@@ -862,7 +862,6 @@ def test_the_ceiling_of_people_is_computed_once_and_kept_for_who_has_no_data(sto
 
 def test_the_kept_ceiling_of_people_is_that_of_their_votes(real_data, monkeypatch):
     monkeypatch.setenv("KDLIB_DATA", str(real_data))
-    monkeypatch.delenv("KDLIB_RUNS", raising=False)
     kept = json.loads((ROOT / "runs" / "cifar10-people.json").read_text())
     assert kept["human_ceiling"] == pytest.approx(metrics.human_ceiling(data.load("cifar10").human_counts), abs=1e-9)
 
@@ -884,9 +883,8 @@ def test_the_committed_runs_are_small_and_hold_no_weights(committed):
 
 
 @pytest.mark.parametrize("profile", ["cpu", "paper"])
-def test_new_students_can_learn_from_the_committed_teachers_of_cifar10(committed, monkeypatch, profile):
+def test_new_students_can_learn_from_the_committed_teachers_of_cifar10(committed, profile):
     """Of the reduced ones, from those of the first seed."""
-    monkeypatch.delenv("KDLIB_RUNS", raising=False)
     teachers = study.teachers(study.settings("teachers", profile))
     folders = {spec: ROOT / "runs" / runs.key(spec) for spec in teachers}
     teaching = [folder for spec, folder in folders.items() if profile == "paper" or spec.seed == 0]

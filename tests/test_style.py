@@ -1,6 +1,5 @@
 """How figures look: one colour an augmentation, legible on both grounds, and drawings in few bytes."""
 
-import doctest
 import itertools
 import re
 from pathlib import Path
@@ -93,7 +92,3 @@ def test_a_legend_names_each_augmentation_by_the_colour_it_is_drawn_in():
         for name, one in zip(found, ("cutmix", "none", "crop_flip+mixup"), strict=True):
             drawn = found[name].get_facecolor()[:3] if bars else to_rgb(found[name].get_color())
             assert drawn == to_rgb(style.colour(one))
-
-
-def test_examples():
-    assert doctest.testmod(style).failed == 0

@@ -148,13 +148,19 @@ def killed(specs: list[runs.Spec], store: Path, seconds: float) -> bool:
     """Make the runs in a process that is killed after a while; whether it was done before that."""
     child = os.fork()
     if child == 0:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        speed.SECONDS_BETWEEN_CHECKPOINTS = 0
-        runs.ensure(specs, store=store)
-        os._exit(0)
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            speed.SECONDS_BETWEEN_CHECKPOINTS = 0
+            runs.ensure(specs, store=store)
+            os._exit(0)
+        finally:  # not into what the parent has on its stack
+            os._exit(1)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if os.waitpid(child, os.WNOHANG)[0]:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if status:
+            raise AssertionError(f"training ended with {status}")
+        if done:
             return True
         time.sleep(0.002)
     os.kill(child, signal.SIGKILL)
