@@ -34,7 +34,7 @@ Declared before any network of it was trained:
    not what hides the paper's gap. What teachers know is worth more on images not seen if the mean of all teachers'
    students, less students of a teacher that says nothing on the same half, is larger there than on the half seen, by an
    interval; two kinds of images differ *not clearly* else. Three teachers of each augmentation, four students of each
-   on either half.
+   on either half; these teachers are others than those of the rest.
 
 Declared before any network of it was done: the whole protocol takes eight times as long as other changes, and its
 students are of the first two seeds of their own (`FEWER`); and to it is added the released code's form of the loss.
